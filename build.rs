@@ -1,0 +1,24 @@
+//! Compiles `proto/` with protox (no `protoc` to install) into message types, service stubs
+//! and the descriptor set that gRPC reflection serves, comments included.
+
+use std::path::PathBuf;
+use std::{env, error::Error, fs};
+
+use protox::prost::Message as _;
+
+const PROTOS: [&str; 1] = ["ironflow/sync/v1/sync.proto"];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::Compiler::new(["proto"])?
+        .include_imports(true)
+        .include_source_info(true)
+        .open_files(PROTOS)?
+        .file_descriptor_set();
+    let out_dir = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out_dir.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .codec_path("crate::grpc::codec::Codec")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

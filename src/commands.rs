@@ -1,0 +1,184 @@
+//! What the program does: serve, migrate, token.
+
+mod secret;
+mod welcome;
+
+use std::error::Error;
+use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use thiserror::Error as ThisError;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::{Command, Config};
+use crate::domain::clock::Millis;
+use crate::domain::scope::{USER_ID_BYTES_MAX, UserId};
+use crate::postgres::{Cluster, ClusterConfig};
+use crate::store::Store;
+use crate::store::migrations::migrate;
+use crate::{server, telemetry};
+
+use secret::keys;
+use welcome::Welcome;
+
+/// What the token of the start-up message is good for, and how long.
+const TRIAL_USER: &str = "demo";
+const TRIAL_TOKEN_HOURS: u32 = 30 * 24;
+
+/// Why a command failed, for people.
+#[derive(Debug, ThisError)]
+enum CommandError {
+    #[error("DATABASE_URL: expected something like postgres://user:password@host/database")]
+    DatabaseUrl(#[source] tokio_postgres::Error),
+    #[error("{address} can not be listened on; choose another with IRONFLOW_LISTEN or --listen")]
+    Listen {
+        address: std::net::SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("--user: expected a user id of 1-{USER_ID_BYTES_MAX} bytes without NUL")]
+    User,
+}
+
+/// Runs the command the configuration names.
+pub async fn run(config: Config) -> Result<(), Box<dyn Error>> {
+    telemetry::start(&config.log)?;
+    match config.command.clone().unwrap_or(Command::Serve) {
+        Command::Serve => serve(&config).await,
+        Command::Migrate => migrate_only(&config).await,
+        Command::Token { user, hours } => token(&config, &user, hours),
+    }
+}
+
+async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
+    let address = config.listen.listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|source| CommandError::Listen { address, source })?;
+    let address = listener.local_addr()?;
+    // Listen to signals from here on: none may kill a half-started service.
+    let shutdown = shutdown_signal()?;
+    secret::check(config)?;
+    let for_development = config.auth.jwt_secret.is_none();
+    let data_dir = config.database.data_dir();
+
+    let database = Database::open(config, &format!("ironflow-sync on {address}")).await?;
+    migrate(&database.store).await?;
+    if for_development {
+        secret::make(&data_dir)?;
+    }
+    let keys = keys(config)?;
+    let token = keys.sign(&trial_user()?, hours_from_now(TRIAL_TOKEN_HOURS))?;
+    let welcome = Welcome {
+        address,
+        database: &database,
+        data_dir: &data_dir,
+        token: for_development.then_some(token.as_str()),
+    };
+    print(&welcome.to_string());
+
+    let limits = &config.limits;
+    let served = server::serve(
+        database.store.clone(),
+        keys,
+        &config.listen,
+        limits,
+        listener,
+        shutdown,
+    )
+    .await;
+    database.close().await;
+    Ok(served?)
+}
+
+async fn migrate_only(config: &Config) -> Result<(), Box<dyn Error>> {
+    let database = Database::open(config, "ironflow-sync migrate").await?;
+    let migrated = migrate(&database.store).await;
+    database.close().await;
+    match migrated?.as_slice() {
+        [] => print("The tables are up to date.\n"),
+        applied => print(&format!("Applied {}.\n", applied.join(", "))),
+    }
+    Ok(())
+}
+
+fn token(config: &Config, user: &str, hours: u32) -> Result<(), Box<dyn Error>> {
+    let user = UserId::new(user).ok_or(CommandError::User)?;
+    let token = keys(config)?.sign(&user, hours_from_now(hours))?;
+    print(&format!("{token}\n"));
+    Ok(())
+}
+
+/// The database of a command: one that was given, or a private one that ends with the command.
+struct Database {
+    store: Store,
+    cluster: Option<Cluster>,
+}
+
+impl Database {
+    async fn open(config: &Config, holder: &str) -> Result<Self, Box<dyn Error>> {
+        let settings = &config.database;
+        let connections_max = usize::from(settings.database_connections_max);
+        if let Some(url) = &settings.database_url {
+            let url = url.parse().map_err(CommandError::DatabaseUrl)?;
+            return Ok(Self {
+                store: Store::new(url, connections_max)?,
+                cluster: None,
+            });
+        }
+        /// For psql, a migration beside the service, and what Postgres reserves for itself.
+        const CONNECTIONS_SPARE: usize = 20;
+        let cluster_config = ClusterConfig {
+            data_dir: settings.data_dir(),
+            bin_dir: settings.postgres_bin.clone(),
+            search_path: settings.search_path.clone().unwrap_or_default().into(),
+            holder: holder.to_owned(),
+            durable: true,
+            settings: vec![(
+                "max_connections".to_owned(),
+                (connections_max + CONNECTIONS_SPARE).to_string(),
+            )],
+        };
+        let cluster = tokio::task::spawn_blocking(|| Cluster::start(cluster_config)).await??;
+        Ok(Self {
+            store: Store::new(cluster.connection(), connections_max)?,
+            cluster: Some(cluster),
+        })
+    }
+
+    async fn close(self) {
+        self.store.close();
+        if let Some(cluster) = self.cluster {
+            // Waits for Postgres to end, at most until it is made to.
+            let _ = tokio::task::spawn_blocking(|| cluster.stop()).await;
+        }
+    }
+}
+
+/// Ends with the first SIGTERM or SIGINT.
+fn shutdown_signal() -> Result<impl Future<Output = ()>, std::io::Error> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => (),
+            _ = interrupt.recv() => (),
+        }
+    })
+}
+
+fn trial_user() -> Result<UserId, CommandError> {
+    UserId::new(TRIAL_USER).ok_or(CommandError::User)
+}
+
+fn hours_from_now(hours: u32) -> Millis {
+    let expires = SystemTime::now() + Duration::from_secs(u64::from(hours) * 3600);
+    let since_epoch = expires.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(since_epoch.as_millis() as i64)
+}
+
+/// Prints for people or pipes; nobody reading is no error.
+fn print(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

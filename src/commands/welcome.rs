@@ -1,0 +1,78 @@
+//! The start-up message: where the service is, where the data lies, and a call to paste.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::Database;
+
+/// A workout to try the service with: `{"title":"Push day","exercises":[]}` in base64, as JSON
+/// callers of gRPC write bytes.
+const TRIAL_DATA: &str = "eyJ0aXRsZSI6IlB1c2ggZGF5IiwiZXhlcmNpc2VzIjpbXX0=";
+const TRIAL_ENTITY: &str = "6f1c5a4e-0d5b-4c57-9d0e-3f6f4f3a2b10";
+
+/// What a newcomer wants to know. At most a dozen lines.
+pub(super) struct Welcome<'a> {
+    /// Where the service listens.
+    pub(super) address: SocketAddr,
+    /// Where it keeps its data.
+    pub(super) database: &'a Database,
+    /// Where the development secret lies.
+    pub(super) data_dir: &'a Path,
+    /// A token to try it with; `None` unless the secret is for development.
+    pub(super) token: Option<&'a str>,
+}
+
+impl fmt::Display for Welcome<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let address = self.address;
+        writeln!(
+            f,
+            "Ironflow Sync {} is ready on {address}",
+            env!("CARGO_PKG_VERSION")
+        )?;
+        match &self.database.cluster {
+            Some(cluster) => {
+                let socket = cluster.socket_dir().display();
+                let version = cluster.server_version();
+                writeln!(
+                    f,
+                    "  data: {} (private Postgres {version})",
+                    self.data_dir.display()
+                )?;
+                writeln!(f, "  look: psql -h {socket} -U ironflow ironflow")?;
+            }
+            None => writeln!(f, "  data: the Postgres of DATABASE_URL")?,
+        }
+        let Some(token) = self.token else {
+            return writeln!(f, "  auth: tokens signed with IRONFLOW_JWT_SECRET");
+        };
+        writeln!(
+            f,
+            "  auth: FOR DEVELOPMENT. Whoever can read {} can be anyone;\n        \
+             set IRONFLOW_JWT_SECRET before others can reach this address.",
+            self.data_dir.join("jwt_secret").display(),
+        )?;
+        writeln!(
+            f,
+            "Paste this to push a workout as user {}:\n",
+            super::TRIAL_USER
+        )?;
+        writeln!(f, "{}", call(address, token))
+    }
+}
+
+/// A call that works as printed.
+fn call(address: SocketAddr, token: &str) -> String {
+    // An address to listen on everywhere is none to call.
+    let host = match address.ip() {
+        ip if ip.is_unspecified() => format!("127.0.0.1:{}", address.port()),
+        _ => address.to_string(),
+    };
+    format!(
+        "grpcurl -plaintext -H 'authorization: Bearer {token}' -d '{{\"device_id\":\"my-phone\",\
+         \"items\":[{{\"entity_type\":\"workout\",\"entity_id\":\"{TRIAL_ENTITY}\",\
+         \"operation\":\"create\",\"data\":\"{TRIAL_DATA}\"}}]}}' {host} \
+         ironflow.sync.v1.SyncService/Sync"
+    )
+}

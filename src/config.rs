@@ -1,0 +1,233 @@
+//! Arguments and environment: the only reader of both.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// The sync backend of offline-first workout apps.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "ironflow-sync", version)]
+pub struct Config {
+    /// What to do; nothing means `serve`.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Where the data is.
+    #[command(flatten)]
+    pub database: Database,
+    /// Who may call.
+    #[command(flatten)]
+    pub auth: Auth,
+    /// Where and how to listen.
+    #[command(flatten)]
+    pub listen: Listen,
+    /// What a call may ask for.
+    #[command(flatten)]
+    pub limits: Limits,
+    /// What to log: a level, or directives such as ironflow_sync=debug,warn
+    #[arg(long, env = "IRONFLOW_LOG", default_value = "info", global = true)]
+    pub log: String,
+}
+
+/// The subcommands.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Run the service (the default)
+    Serve,
+    /// Bring the database's tables up to date, and stop
+    Migrate,
+    /// Print a token for a user, signed with the service's secret
+    Token {
+        /// The user id the token is for
+        #[arg(long)]
+        user: String,
+        /// How long the token is valid, in hours
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=87_600))]
+        hours: u32,
+    },
+}
+
+/// Where the data is.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Database")]
+pub struct Database {
+    /// A Postgres of your own: postgres://user:password@host/database. Without it, the service runs a
+    /// private one in the data folder
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
+    pub database_url: Option<String>,
+    /// The data folder of the private Postgres [default: /var/lib/ironflow-sync as root, else
+    /// ~/.local/share/ironflow-sync]
+    #[arg(long, env = "IRONFLOW_DATA_DIR", global = true)]
+    data_dir: Option<PathBuf>,
+    /// The folder of the Postgres programs for the private Postgres [default: found by itself]
+    #[arg(long, env = "IRONFLOW_POSTGRES_BIN", global = true)]
+    pub postgres_bin: Option<PathBuf>,
+    /// How many connections to Postgres at most
+    #[arg(long, env = "IRONFLOW_DATABASE_CONNECTIONS_MAX", default_value_t = 16, global = true,
+          value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub database_connections_max: u16,
+    #[arg(long, env = "XDG_DATA_HOME", hide = true, global = true)]
+    xdg_data_home: Option<PathBuf>,
+    #[arg(long, env = "HOME", hide = true, global = true)]
+    home: Option<PathBuf>,
+    /// Where Postgres programs are looked for last.
+    #[arg(long, env = "PATH", hide = true, global = true)]
+    pub search_path: Option<String>,
+}
+
+impl Database {
+    /// The data folder: the one asked for, or the usual place for this account.
+    pub fn data_dir(&self) -> PathBuf {
+        const NAME: &str = "ironflow-sync";
+        if let Some(dir) = &self.data_dir {
+            return dir.clone();
+        }
+        if nix::unistd::geteuid().is_root() {
+            return Path::new("/var/lib").join(NAME);
+        }
+        let data_home = self.xdg_data_home.clone();
+        let home = || self.home.clone().unwrap_or_default().join(".local/share");
+        data_home.unwrap_or_else(home).join(NAME)
+    }
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Authentication")]
+pub struct Auth {
+    /// The secret that bearer tokens (JWT, HS256) are signed with, at least 32 bytes. Required with
+    /// DATABASE_URL; without it the data folder gets a secret for development
+    #[arg(
+        long,
+        env = "IRONFLOW_JWT_SECRET",
+        hide_env_values = true,
+        global = true
+    )]
+    pub jwt_secret: Option<String>,
+}
+
+/// Where and how to listen.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Network")]
+pub struct Listen {
+    /// The address to listen on; port 0 takes a free one
+    #[arg(
+        long,
+        env = "IRONFLOW_LISTEN",
+        default_value = "127.0.0.1:50051",
+        global = true
+    )]
+    pub listen: SocketAddr,
+    /// Origins of web pages that may call (gRPC-Web), separated by commas; * for any
+    #[arg(
+        long,
+        env = "IRONFLOW_WEB_ORIGINS",
+        value_delimiter = ',',
+        global = true
+    )]
+    pub web_origins: Vec<String>,
+    /// How long calls under way may take to finish on shutdown, in seconds
+    #[arg(
+        long,
+        env = "IRONFLOW_DRAIN_TIMEOUT_S",
+        default_value_t = 10,
+        global = true
+    )]
+    drain_timeout_s: u64,
+}
+
+impl Listen {
+    /// How long calls under way may take to finish on shutdown.
+    pub fn drain_timeout(&self) -> Duration {
+        Duration::from_secs(self.drain_timeout_s)
+    }
+}
+
+/// What a call may ask for (docs/protocol.md, section 8).
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Limits")]
+pub struct Limits {
+    /// Items in a batch
+    #[arg(
+        long,
+        env = "IRONFLOW_BATCH_ITEMS_MAX",
+        default_value_t = 500,
+        global = true
+    )]
+    pub batch_items_max: usize,
+    /// Bytes of one item's data
+    #[arg(long, env = "IRONFLOW_ITEM_BYTES_MAX", default_value_t = 256 * 1024, global = true)]
+    pub item_bytes_max: usize,
+    /// Bytes of one message
+    #[arg(long, env = "IRONFLOW_MESSAGE_BYTES_MAX", default_value_t = 4 * 1024 * 1024, global = true)]
+    pub message_bytes_max: usize,
+    /// Calls under way on one connection
+    #[arg(
+        long,
+        env = "IRONFLOW_CONNECTION_STREAMS_MAX",
+        default_value_t = 100,
+        global = true
+    )]
+    pub connection_streams_max: u32,
+    /// Longest time a call may take, in milliseconds; a shorter deadline of the caller counts
+    #[arg(
+        long,
+        env = "IRONFLOW_CALL_TIMEOUT_MS",
+        default_value_t = 30_000,
+        global = true
+    )]
+    call_timeout_ms: u64,
+}
+
+impl Limits {
+    /// Longest time a call may take.
+    pub fn call_timeout(&self) -> Duration {
+        Duration::from_millis(self.call_timeout_ms)
+    }
+}
+
+/// The variables whose meaning is the machine's, not ours, are not for the command line.
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_consistent() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_may_stand_before_and_behind_the_subcommand() {
+        for line in [
+            vec![
+                "ironflow-sync",
+                "--data-dir",
+                "/d",
+                "token",
+                "--user",
+                "mia",
+            ],
+            vec![
+                "ironflow-sync",
+                "token",
+                "--user",
+                "mia",
+                "--data-dir",
+                "/d",
+            ],
+        ] {
+            let config = Config::try_parse_from(line).expect("parses");
+            assert_eq!(config.database.data_dir(), Path::new("/d"));
+        }
+    }
+
+    #[test]
+    fn a_bad_address_is_refused() {
+        let line = ["ironflow-sync", "--listen", "localhost"];
+        let error = Config::try_parse_from(line).expect_err("no port");
+        assert!(error.to_string().contains("--listen"), "{error}");
+    }
+}

@@ -1,0 +1,15 @@
+//! What happens to an item, decided without I/O: no clock, no randomness, no SQL, no protobuf.
+//!
+//! Reading order: [`version`], [`clock`] and [`scope`] name the words of the protocol,
+//! [`entity`] is what the server keeps, [`item`] what a device sends, [`decide`] the nine rules for
+//! one item, [`plan`] a whole batch.
+
+pub mod clock;
+pub mod decide;
+pub mod entity;
+pub mod item;
+pub mod json;
+pub mod number;
+pub mod plan;
+pub mod scope;
+pub mod version;

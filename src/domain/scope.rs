@@ -1,0 +1,91 @@
+//! Whose data: users, their scopes and their devices.
+
+use std::fmt;
+
+/// Longest user id in bytes. Ids come from any identity provider, so any text will do.
+pub const USER_ID_BYTES_MAX: usize = 256;
+
+/// Longest device id, label or group id in bytes.
+pub const LABEL_BYTES_MAX: usize = 128;
+
+/// A user, as the verified token names them: 1-256 bytes without NUL.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct UserId(String);
+
+impl UserId {
+    /// A user id; `None` if it is empty, too long or holds a NUL, which Postgres cannot store.
+    pub fn new(text: &str) -> Option<Self> {
+        fits(text, USER_ID_BYTES_MAX).then(|| Self(text.to_owned()))
+    }
+
+    /// The id as the token has it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One installation of an app: 1-128 bytes without NUL. Only ever meaningful within a scope.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct DeviceId(String);
+
+impl DeviceId {
+    /// A device id; `None` if it is empty, too long or holds a NUL.
+    pub fn new(text: &str) -> Option<Self> {
+        fits(text, LABEL_BYTES_MAX).then(|| Self(text.to_owned()))
+    }
+
+    /// The id as the device sent it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// One order of revisions. A user's scope is `user/` and their id, so no user id can name
+/// another scope (promise 10).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Scope(String);
+
+impl Scope {
+    /// The scope of one user.
+    pub fn of(user: &UserId) -> Self {
+        Self(format!("user/{}", user.as_str()))
+    }
+
+    /// The scope as the store keeps it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+fn fits(text: &str, bytes_max: usize) -> bool {
+    (1..=bytes_max).contains(&text.len()) && !text.contains('\0')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_user_id_names_another_scope() {
+        for text in ["library", "../library", "user/a", "a/user/b"] {
+            let scope = Scope::of(&UserId::new(text).expect("a fine id"));
+            assert_eq!(scope.as_str(), format!("user/{text}"));
+        }
+    }
+
+    #[test]
+    fn ids_are_bounded_in_bytes_and_hold_no_nul() {
+        assert_eq!(UserId::new(""), None);
+        assert_eq!(UserId::new("a\0b"), None);
+        assert!(UserId::new(&"x".repeat(256)).is_some());
+        assert_eq!(UserId::new(&"ü".repeat(129)), None);
+        assert!(DeviceId::new(&"x".repeat(128)).is_some());
+        assert_eq!(DeviceId::new(&"x".repeat(129)), None);
+    }
+}

@@ -1,0 +1,61 @@
+//! The two ways a call fails as a whole: [`Refusal`], the caller's fault, and [`Fault`], ours.
+//!
+//! A conflict or a bad item is neither: those are answers ([`crate::domain::plan::Answer`]).
+
+use std::error::Error;
+
+use thiserror::Error;
+
+/// A call that is refused. Its text is for the caller.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Refusal {
+    /// No bearer token, or not exactly one.
+    #[error("expected one bearer token in the metadata key authorization")]
+    TokenMissing,
+    /// The token is not one of ours, or no longer.
+    #[error("expected a valid token: {0}")]
+    TokenInvalid(&'static str),
+    /// The request names another user than the token.
+    #[error("user_id: expected it empty or equal to the user of the token")]
+    NotYours,
+    /// Fields of the request, not of one item, are malformed.
+    #[error("expected valid fields: {}", named(.0))]
+    Invalid(Vec<FieldProblem>),
+    /// More items than a batch may have.
+    #[error("items: expected at most {limit} in a batch, got {got}")]
+    TooManyItems {
+        /// The most a batch may have.
+        limit: usize,
+        /// What this one has.
+        got: usize,
+    },
+}
+
+/// One malformed field of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldProblem {
+    /// Its name in the request.
+    pub field: &'static str,
+    /// What was expected.
+    pub expected: &'static str,
+}
+
+fn named(problems: &[FieldProblem]) -> String {
+    let texts: Vec<String> = problems
+        .iter()
+        .map(|problem| format!("{}: expected {}", problem.field, problem.expected))
+        .collect();
+    texts.join("; ")
+}
+
+/// A call that failed on our side. Its text is for the log, never for the caller.
+#[derive(Debug, Error)]
+pub enum Fault {
+    /// The store can not be reached, or is too busy; trying again helps. Whether the work was done
+    /// is unknown; asking again tells (promise 4).
+    #[error("the store is out of reach")]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
+    /// A defect: something the code relies on is not so.
+    #[error("{0}")]
+    Defect(String, #[source] Option<Box<dyn Error + Send + Sync>>),
+}

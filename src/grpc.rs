@@ -1,0 +1,17 @@
+//! The only place with protobuf: check, call, map.
+
+pub mod authn;
+pub mod codec;
+mod convert;
+pub mod edge;
+mod status;
+pub mod sync;
+
+/// The messages and stubs generated from `proto/`, whose comments they carry.
+#[allow(missing_docs, clippy::all)]
+pub mod proto {
+    tonic::include_proto!("ironflow.sync.v1");
+
+    /// Everything in `proto/` as a `FileDescriptorSet`, for reflection.
+    pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+}

@@ -1,0 +1,221 @@
+//! Between the messages of the wire and the types of the domain.
+
+use super::proto;
+use crate::auth::Caller;
+use crate::config::Limits;
+use crate::domain::clock::Millis;
+use crate::domain::decide::Resolution;
+use crate::domain::item::{RawItem, Rejection, RejectionCode, Sender, Submission};
+use crate::domain::plan::{Answer, Conflict, ServerCopy};
+use crate::domain::scope::{DeviceId, LABEL_BYTES_MAX, Scope};
+use crate::error::{FieldProblem, Refusal};
+use crate::push::{PushRequest, PushResponse};
+use crate::store::DeviceInfo;
+
+/// What of an item its answer repeats.
+pub(super) struct Echo {
+    entity_type: String,
+    entity_id: String,
+    mutation_id: String,
+}
+
+/// What the answers to a request repeat.
+pub(super) fn echoes(request: &proto::SyncRequest) -> Vec<Echo> {
+    request
+        .items
+        .iter()
+        .map(|item| Echo {
+            entity_type: item.entity_type.clone(),
+            entity_id: item.entity_id.clone(),
+            mutation_id: item.mutation_id.clone(),
+        })
+        .collect()
+}
+
+/// Checks what concerns the whole batch, and parses each item.
+pub(super) fn push_request(
+    request: proto::SyncRequest,
+    caller: Caller,
+    limits: &Limits,
+    now: Millis,
+) -> Result<PushRequest, Refusal> {
+    if !request.user_id.is_empty() && request.user_id != caller.user.as_str() {
+        return Err(Refusal::NotYours);
+    }
+    if request.items.len() > limits.batch_items_max {
+        return Err(Refusal::TooManyItems {
+            limit: limits.batch_items_max,
+            got: request.items.len(),
+        });
+    }
+    let (device, info) = device(&request)?;
+    let scope = Scope::of(&caller.user);
+    let sender = Sender {
+        user: caller.user,
+        device,
+        client_time: request.client_time,
+        received: now,
+    };
+    let batch = request
+        .items
+        .into_iter()
+        .map(|item| Submission::parse(raw_item(item), &sender, limits.item_bytes_max))
+        .collect();
+    Ok(PushRequest {
+        scope,
+        device: sender.device,
+        info,
+        batch,
+        validate_only: request.validate_only,
+        now,
+    })
+}
+
+/// The answers, in the order of the items.
+pub(super) fn sync_response(
+    echoes: Vec<Echo>,
+    pushed: PushResponse,
+    now: Millis,
+) -> proto::SyncResponse {
+    let results = echoes
+        .into_iter()
+        .zip(pushed.answers.into_iter().zip(pushed.mutations))
+        .map(|(echo, (answer, mutation))| proto::SyncResult {
+            entity_type: echo.entity_type,
+            entity_id: echo.entity_id,
+            mutation_id: mutation.map_or(echo.mutation_id, |mutation| mutation.0.to_string()),
+            ..result(answer)
+        })
+        .collect();
+    proto::SyncResponse {
+        results,
+        server_time: now.0,
+    }
+}
+
+/// The device of a request, and what it says of itself.
+fn device(request: &proto::SyncRequest) -> Result<(DeviceId, DeviceInfo), Refusal> {
+    const EXPECTED: &str = "1-128 bytes without NUL";
+    let mut problems = Vec::new();
+    let device = DeviceId::new(&request.device_id);
+    if device.is_none() {
+        problems.push(FieldProblem {
+            field: "device_id",
+            expected: EXPECTED,
+        });
+    }
+    let mut label = |field, text: &str| {
+        let fits = text.len() <= LABEL_BYTES_MAX && !text.contains('\0');
+        if !fits {
+            problems.push(FieldProblem {
+                field,
+                expected: EXPECTED,
+            });
+        }
+        Some(text.to_owned()).filter(|text| !text.is_empty())
+    };
+    let said = request.device.clone().unwrap_or_default();
+    let info = DeviceInfo {
+        label: label("device.label", &said.label),
+        platform: label("device.platform", &said.platform),
+        app_version: label("device.app_version", &said.app_version),
+        pending_count: request.pending_count.max(0),
+    };
+    match device {
+        Some(device) if problems.is_empty() => Ok((device, info)),
+        _ => Err(Refusal::Invalid(problems)),
+    }
+}
+
+fn raw_item(item: proto::SyncItem) -> RawItem {
+    RawItem {
+        entity_type: item.entity_type,
+        entity_id: item.entity_id,
+        operation: item.operation,
+        data: item.data,
+        version: item.version,
+        timestamp: item.timestamp,
+        mutation_id: item.mutation_id,
+        force: item.force,
+        group_id: item.group_id,
+    }
+}
+
+/// An answer, without what it repeats of its item.
+fn result(answer: Answer) -> proto::SyncResult {
+    match answer {
+        Answer::Written(written) => proto::SyncResult {
+            status: proto::SyncStatus::Success.into(),
+            resolution: written_resolution(written.resolution).into(),
+            server_version: written.version.number(),
+            server_timestamp: written.at.0,
+            ..Default::default()
+        },
+        Answer::Unchanged { version, at } => proto::SyncResult {
+            status: proto::SyncStatus::Success.into(),
+            resolution: proto::Resolution::Unchanged.into(),
+            server_version: version.number(),
+            server_timestamp: at.unwrap_or_default().0,
+            ..Default::default()
+        },
+        Answer::Conflict(conflict, copy) => conflict_result(conflict, copy),
+        Answer::Rejected(rejection) => rejection_result(rejection),
+    }
+}
+
+fn conflict_result(conflict: Conflict, copy: ServerCopy) -> proto::SyncResult {
+    let resolution = match conflict {
+        Conflict::ServerWon => proto::Resolution::ServerWon,
+        Conflict::NeedsUser => proto::Resolution::NeedsUser,
+    };
+    proto::SyncResult {
+        status: proto::SyncStatus::Conflict.into(),
+        resolution: resolution.into(),
+        server_version: copy.version.number(),
+        server_timestamp: copy.updated_at.0,
+        server_deleted: copy.document.is_none(),
+        server_data: copy
+            .document
+            .map(|document| document.text().as_bytes().to_vec())
+            .unwrap_or_default(),
+        conflict: Some(proto::ConflictDetail {
+            server_device_id: copy.device.as_str().to_owned(),
+            server_device_label: copy.device_label.unwrap_or_default(),
+            server_edit_time: copy.edit_time.0,
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn rejection_result(rejection: Rejection) -> proto::SyncResult {
+    let code = match rejection.code {
+        RejectionCode::InvalidItem => proto::ErrorCode::InvalidItem,
+        RejectionCode::InvalidData => proto::ErrorCode::InvalidData,
+        RejectionCode::TooLarge => proto::ErrorCode::TooLarge,
+        RejectionCode::GroupAborted => proto::ErrorCode::GroupAborted,
+        RejectionCode::RetryLater => proto::ErrorCode::RetryLater,
+    };
+    proto::SyncResult {
+        status: proto::SyncStatus::Error.into(),
+        error_code: code.into(),
+        error_message: rejection.message,
+        violations: rejection
+            .violations
+            .into_iter()
+            .map(|violation| proto::FieldViolation {
+                path: violation.path,
+                description: violation.description,
+            })
+            .collect(),
+        ..Default::default()
+    }
+}
+
+fn written_resolution(resolution: Resolution) -> proto::Resolution {
+    match resolution {
+        Resolution::Applied => proto::Resolution::Applied,
+        Resolution::ClientWon => proto::Resolution::ClientWon,
+        Resolution::Resurrected => proto::Resolution::Resurrected,
+    }
+}

@@ -1,0 +1,134 @@
+//! Where calls come in: reads the clock, keeps deadlines, and answers as docs/protocol.md says
+//! (section 7) where tonic would answer otherwise.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use http::{HeaderMap, Request, Response};
+use tonic::body::Body;
+use tonic::{Code, Status};
+use tower::{Layer, Service};
+
+use super::status::{deadline_exceeded, message_too_large};
+use crate::domain::clock::Millis;
+
+/// The server's clock.
+pub(super) fn now() -> Millis {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Millis(since_epoch.as_millis() as i64)
+}
+
+/// Wraps every service in an [`EdgeService`].
+#[derive(Debug, Clone)]
+pub struct EdgeLayer {
+    /// Longest time a call may take; the caller's own deadline may be shorter.
+    pub call_timeout: Duration,
+    /// Largest message, for the answer to a larger one.
+    pub message_bytes_max: usize,
+}
+
+/// Answers DEADLINE_EXCEEDED when the deadline has passed (tonic would say CANCELLED), and
+/// RESOURCE_EXHAUSTED to a message that is too large (tonic would say OUT_OF_RANGE).
+#[derive(Debug, Clone)]
+pub struct EdgeService<S> {
+    inner: S,
+    layer: EdgeLayer,
+}
+
+impl<S> Layer<S> for EdgeLayer {
+    type Service = EdgeService<S>;
+
+    fn layer(&self, inner: S) -> EdgeService<S> {
+        EdgeService {
+            inner,
+            layer: self.clone(),
+        }
+    }
+}
+
+impl<S, B> Service<Request<B>> for EdgeService<S>
+where
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let asked = caller_timeout(request.headers()).unwrap_or(Duration::MAX);
+        let timeout = asked.min(self.layer.call_timeout);
+        let message_bytes_max = self.layer.message_bytes_max;
+        // Made here, before tonic makes its own timer, so that this one is never the later.
+        let answer = tokio::time::timeout(timeout, self.inner.call(request));
+        Box::pin(async move {
+            let Ok(answer) = answer.await else {
+                return Ok(deadline_exceeded().into_http());
+            };
+            let response = answer?;
+            let refused = Status::from_header_map(response.headers());
+            // Nothing of ours answers OUT_OF_RANGE.
+            if refused.is_some_and(|status| status.code() == Code::OutOfRange) {
+                return Ok(message_too_large(message_bytes_max).into_http());
+            }
+            Ok(response)
+        })
+    }
+}
+
+/// The deadline a caller set: at most eight digits and a unit (the gRPC protocol over HTTP/2).
+fn caller_timeout(headers: &HeaderMap) -> Option<Duration> {
+    const DIGITS_MAX: usize = 8;
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.len() > DIGITS_MAX || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let count: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(count * 3600)),
+        "M" => Some(Duration::from_secs(count * 60)),
+        "S" => Some(Duration::from_secs(count)),
+        "m" => Some(Duration::from_millis(count)),
+        "u" => Some(Duration::from_micros(count)),
+        "n" => Some(Duration::from_nanos(count)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_are_read_as_grpc_writes_them() {
+        for (text, expected) in [
+            ("1n", Some(Duration::from_nanos(1))),
+            ("20u", Some(Duration::from_micros(20))),
+            ("99999999m", Some(Duration::from_millis(99_999_999))),
+            ("3S", Some(Duration::from_secs(3))),
+            ("2M", Some(Duration::from_secs(120))),
+            ("99999999H", Some(Duration::from_secs(99_999_999 * 3600))),
+            ("100000000S", None),
+            ("S", None),
+            ("-1S", None),
+            ("1", None),
+            ("1é", None),
+            ("", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            let value = http::HeaderValue::from_bytes(text.as_bytes()).expect("a header value");
+            headers.insert("grpc-timeout", value);
+            assert_eq!(caller_timeout(&headers), expected, "{text}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The one bridge from our errors to gRPC statuses, with `google.rpc` details.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
+
+use crate::error::{Fault, Refusal};
+
+/// The `domain` of every `ErrorInfo`.
+const ERROR_DOMAIN: &str = "ironflow.sync.v1";
+
+/// When to come back if the store is out of reach.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        let (code, reason) = match &refusal {
+            Refusal::TokenMissing => (Code::Unauthenticated, "TOKEN_MISSING"),
+            Refusal::TokenInvalid(_) => (Code::Unauthenticated, "TOKEN_INVALID"),
+            Refusal::NotYours => (Code::PermissionDenied, "USER_MISMATCH"),
+            Refusal::Invalid(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
+            Refusal::TooManyItems { .. } => (Code::ResourceExhausted, "BATCH_TOO_LARGE"),
+        };
+        let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new());
+        match &refusal {
+            Refusal::Invalid(problems) => {
+                let violations = problems
+                    .iter()
+                    .map(|problem| {
+                        FieldViolation::new(problem.field, format!("expected {}", problem.expected))
+                    })
+                    .collect::<Vec<_>>();
+                details.set_bad_request(violations);
+            }
+            Refusal::TooManyItems { limit, .. } => {
+                details.add_quota_failure_violation("items", format!("at most {limit} in a batch"));
+            }
+            Refusal::TokenMissing | Refusal::TokenInvalid(_) | Refusal::NotYours => (),
+        }
+        Self::with_error_details(code, refusal.to_string(), details)
+    }
+}
+
+impl From<Fault> for Status {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Unavailable(_) => unavailable("the store is out of reach, try again"),
+            Fault::Defect(..) => Self::with_error_details(
+                Code::Internal,
+                "an internal error; nothing is lost, try again",
+                ErrorDetails::with_error_info("INTERNAL", ERROR_DOMAIN, HashMap::new()),
+            ),
+        }
+    }
+}
+
+/// UNAVAILABLE, with when to come back.
+fn unavailable(message: &str) -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(RETRY_DELAY));
+    details.set_error_info("STORE_UNAVAILABLE", ERROR_DOMAIN, HashMap::new());
+    Status::with_error_details(Code::Unavailable, message, details)
+}
+
+/// RESOURCE_EXHAUSTED for a message beyond the limit.
+pub(super) fn message_too_large(bytes_max: usize) -> Status {
+    let mut details =
+        ErrorDetails::with_quota_failure_violation("message", format!("at most {bytes_max} bytes"));
+    details.set_error_info("MESSAGE_TOO_LARGE", ERROR_DOMAIN, HashMap::new());
+    let message = format!("expected a message of at most {bytes_max} bytes, send smaller batches");
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// DEADLINE_EXCEEDED. The work itself goes on: asking again tells what came of it.
+pub(super) fn deadline_exceeded() -> Status {
+    Status::with_error_details(
+        Code::DeadlineExceeded,
+        "the deadline passed before the answer was ready; asking again is safe",
+        ErrorDetails::with_error_info("DEADLINE_EXCEEDED", ERROR_DOMAIN, HashMap::new()),
+    )
+}

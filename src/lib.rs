@@ -1,0 +1,23 @@
+//! Ironflow Sync: the backend that keeps the devices of a person in step, safely.
+//!
+//! A pure [`domain`] decides, [`store`] is the only place with SQL, [`grpc`] the only place with
+//! protobuf, and the verb [`push`] stands between them. Reading order: [`server`] puts it all
+//! together, [`push`] is the life of a batch, [`domain::decide`] the rules, [`store::batch`] how
+//! they become durable.
+//!
+//! The onlys, checked by `tests/architecture.rs`: only `domain` decides; only `store` speaks SQL;
+//! only `grpc` and `server` know tonic and prost; only `config` reads the environment; only
+//! `server` spawns long-lived tasks; only `push` writes entities; only the edge reads the clock,
+//! below it `now` is an argument.
+
+pub mod auth;
+pub mod commands;
+pub mod config;
+pub mod domain;
+pub mod error;
+pub mod grpc;
+pub mod postgres;
+pub mod push;
+pub mod server;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,31 @@
+//! A doorknob: parses the arguments and calls the library.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+use ironflow_sync::commands;
+use ironflow_sync::config::Config;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match commands::run(Config::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("ironflow-sync: {}", with_causes(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The error and what caused it, on one line.
+fn with_causes(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

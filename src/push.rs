@@ -1,0 +1,154 @@
+//! One batch: lock the scope, read, plan, write, answer.
+
+use std::time::Instant;
+
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span, field};
+
+use crate::domain::clock::Millis;
+use crate::domain::entity::MutationId;
+use crate::domain::item::{Item, Submission};
+use crate::domain::plan::{Answer, BatchContext, Plan, Snapshot, plan};
+use crate::domain::scope::{DeviceId, Scope};
+use crate::error::Fault;
+use crate::store::batch::Author;
+use crate::store::{DeviceInfo, Store};
+
+/// A batch, ready to be decided.
+#[derive(Debug)]
+pub struct PushRequest {
+    /// Whose data.
+    pub scope: Scope,
+    /// The device that sends.
+    pub device: DeviceId,
+    /// What it says of itself.
+    pub info: DeviceInfo,
+    /// The items, in the order sent.
+    pub batch: Vec<Submission>,
+    /// Decide and answer, but write nothing.
+    pub validate_only: bool,
+    /// The server's clock on arrival.
+    pub now: Millis,
+}
+
+/// What came of a batch.
+#[derive(Debug)]
+pub struct PushResponse {
+    /// One per item, in the order sent.
+    pub answers: Vec<Answer>,
+    /// The id of each valid item's edit, sent or derived.
+    pub mutations: Vec<Option<MutationId>>,
+}
+
+/// Pushes batches.
+#[derive(Clone)]
+pub struct Push {
+    store: Store,
+    /// Work under way. Shutdown waits for it.
+    tasks: TaskTracker,
+    /// See [`BatchContext::copy_bytes_max`].
+    copy_bytes_max: usize,
+}
+
+impl Push {
+    /// Work is spawned on `tasks`; answers hold at most `copy_bytes_max` bytes of server copies.
+    pub fn new(store: Store, tasks: TaskTracker, copy_bytes_max: usize) -> Self {
+        Self {
+            store,
+            tasks,
+            copy_bytes_max,
+        }
+    }
+
+    /// Decides a batch and writes what it decided: completely or not at all.
+    ///
+    /// The work runs in a task of its own. A caller that hangs up stops waiting for it, not it.
+    pub async fn run(&self, request: PushRequest) -> Result<PushResponse, Fault> {
+        let span = tracing::info_span!(
+            "sync",
+            scope = %request.scope,
+            device = request.device.as_str(),
+            items = request.batch.len(),
+            applied = field::Empty,
+            unchanged = field::Empty,
+            conflicts = field::Empty,
+            errors = field::Empty,
+            duration_ms = field::Empty,
+        );
+        let push = self.clone();
+        let work = async move {
+            let begun = Instant::now();
+            let result = push.settle(&request).await;
+            Span::current().record("duration_ms", begun.elapsed().as_millis() as u64);
+            match &result {
+                Ok(answers) => report(answers),
+                Err(fault) => report_fault(fault),
+            }
+            let answers = result?;
+            let mutations = request.batch.iter().map(mutation).collect();
+            Ok(PushResponse { answers, mutations })
+        };
+        let task = self.tasks.spawn(work.instrument(span));
+        task.await
+            .map_err(|error| Fault::Defect("a push did not finish".into(), Some(error.into())))?
+    }
+
+    async fn settle(&self, request: &PushRequest) -> Result<Vec<Answer>, Fault> {
+        let context = BatchContext {
+            device: request.device.clone(),
+            now: request.now,
+            copy_bytes_max: self.copy_bytes_max,
+        };
+        let items: Vec<&Item> = request
+            .batch
+            .iter()
+            .filter_map(|submission| submission.item.as_ref().ok())
+            .collect();
+        if items.is_empty() {
+            return Ok(plan(&Snapshot::default(), &request.batch, &context).answers);
+        }
+        let mut connection = self.store.connection().await?;
+        let batch = connection.begin(&request.scope).await?;
+        let snapshot = batch.read(&items).await?;
+        let Plan { answers, writes } = plan(&snapshot, &request.batch, &context);
+        if request.validate_only {
+            batch.discard().await?;
+        } else {
+            let author = Author {
+                device: &request.device,
+                info: &request.info,
+                now: request.now,
+            };
+            batch.write(&writes, &author).await?;
+        }
+        connection.give_back();
+        Ok(answers)
+    }
+}
+
+fn mutation(submission: &Submission) -> Option<MutationId> {
+    submission.item.as_ref().ok().map(|item| item.mutation)
+}
+
+/// Counts the answers into the call's span, and says that it is done.
+fn report(answers: &[Answer]) {
+    let count = |kind: fn(&Answer) -> bool| answers.iter().filter(|answer| kind(answer)).count();
+    Span::current()
+        .record("applied", count(|a| matches!(a, Answer::Written(_))))
+        .record(
+            "unchanged",
+            count(|a| matches!(a, Answer::Unchanged { .. })),
+        )
+        .record("conflicts", count(|a| matches!(a, Answer::Conflict(..))))
+        .record("errors", count(|a| matches!(a, Answer::Rejected(_))));
+    tracing::info!("batch settled");
+}
+
+/// Logs a fault, once; the caller only learns its kind.
+fn report_fault(fault: &Fault) {
+    let cause = std::error::Error::source(fault).map(field::display);
+    match fault {
+        Fault::Unavailable(_) => tracing::warn!(cause, "{fault}"),
+        Fault::Defect(..) => tracing::error!(cause, "{fault}"),
+    }
+}

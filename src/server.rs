@@ -1,0 +1,167 @@
+//! Composition: the services, what stands around them, and an orderly end.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::codec::CompressionEncoding;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+use tonic_web::GrpcWebLayer;
+use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+
+use crate::auth::Keys;
+use crate::config::{Limits, Listen};
+use crate::grpc::authn::Authentication;
+use crate::grpc::edge::EdgeLayer;
+use crate::grpc::proto::DESCRIPTORS;
+use crate::grpc::proto::sync_service_server::{SERVICE_NAME, SyncServiceServer};
+use crate::grpc::sync::Sync;
+use crate::push::Push;
+use crate::store::Store;
+
+/// How often the health status is brought up to date. Also bounds how long it stays wrong.
+const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a quiet connection may be quiet before the server asks whether anybody is there, and
+/// how long it waits for the answer. Seldom enough for the radio of a phone.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The service cannot run like this.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    /// The listener failed.
+    #[error("serving failed")]
+    Transport(#[from] tonic::transport::Error),
+    /// The descriptors made by the build do not fit reflection.
+    #[error("reflection failed")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// A web origin is not one.
+    #[error("IRONFLOW_WEB_ORIGINS: expected origins such as https://app.example.com, got {0}")]
+    WebOrigin(String),
+}
+
+/// Serves on `listener` until `shutdown` ends, then drains: new connections are refused, calls
+/// under way get `listen.drain_timeout()`. Work a batch has begun is never cut short by a caller.
+pub async fn serve(
+    store: Store,
+    keys: Keys,
+    listen: &Listen,
+    limits: &Limits,
+    listener: TcpListener,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let tasks = TaskTracker::new();
+    let push = Push::new(store.clone(), tasks.clone(), limits.message_bytes_max);
+    let sync = SyncServiceServer::new(Sync::new(push, limits.clone()))
+        .max_decoding_message_size(limits.message_bytes_max)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd);
+    let sync = InterceptedService::new(sync, Authentication::new(Arc::new(keys)));
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let stop = CancellationToken::new();
+
+    let server = Server::builder()
+        .accept_http1(true) // for gRPC-Web
+        .max_concurrent_streams(limits.connection_streams_max)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .layer(cors(&listen.web_origins)?)
+        .layer(GrpcWebLayer::new())
+        .layer(EdgeLayer {
+            call_timeout: limits.call_timeout(),
+            message_bytes_max: limits.message_bytes_max,
+        })
+        .add_service(health_service)
+        .add_service(reflection().build_v1()?)
+        .add_service(reflection().build_v1alpha()?)
+        .add_service(sync)
+        .serve_with_incoming_shutdown(
+            TcpIncoming::from(listener).with_nodelay(Some(true)),
+            stop.clone().cancelled_owned(),
+        );
+    let watched = tokio::spawn(watch_health(store, health.clone(), stop.clone()));
+
+    tokio::pin!(server);
+    tokio::select! {
+        ended = &mut server => return Ok(ended?),
+        () = shutdown => (),
+    }
+    tracing::info!("shutting down");
+    stop.cancel();
+    // The last word on health: the watch has ended.
+    let _ = watched.await;
+    report_health(&health, ServingStatus::NotServing).await;
+    tasks.close();
+    let drained = tokio::time::timeout(listen.drain_timeout(), async {
+        let served = server.await;
+        tasks.wait().await;
+        served
+    });
+    match drained.await {
+        Ok(served) => served?,
+        Err(_) => tracing::warn!("calls were still under way when the drain timeout passed"),
+    }
+    Ok(())
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}
+
+/// Which web pages may call, and what of an answer they may see.
+fn cors(origins: &[String]) -> Result<CorsLayer, ServeError> {
+    let origins = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        let values: Result<Vec<HeaderValue>, ServeError> = origins
+            .iter()
+            .map(|origin| {
+                HeaderValue::from_str(origin).map_err(|_| ServeError::WebOrigin(origin.clone()))
+            })
+            .collect();
+        AllowOrigin::list(values?)
+    };
+    Ok(CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([http::Method::POST])
+        .allow_headers(Any)
+        .expose_headers(Any))
+}
+
+/// Keeps the health status true: overall and for the service, NOT_SERVING while Postgres is away.
+async fn watch_health(store: Store, health: HealthReporter, stop: CancellationToken) {
+    let mut reported = None;
+    loop {
+        let status = match store.ping().await {
+            Ok(()) => ServingStatus::Serving,
+            Err(_) => ServingStatus::NotServing,
+        };
+        if reported != Some(status) {
+            report_health(&health, status).await;
+            reported = Some(status);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(HEALTH_INTERVAL) => (),
+        }
+    }
+}
+
+async fn report_health(health: &HealthReporter, status: ServingStatus) {
+    tracing::info!(?status, "health");
+    for service in ["", SERVICE_NAME] {
+        health.set_service_status(service, status).await;
+    }
+}

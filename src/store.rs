@@ -1,0 +1,74 @@
+//! The only place with SQL: one statement per file in `store/sql`, called from one file per task.
+
+pub mod batch;
+mod device;
+mod fault;
+pub mod migrations;
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use thiserror::Error;
+use tokio_postgres::{Config, NoTls};
+
+use crate::error::Fault;
+
+pub use device::DeviceInfo;
+
+/// How long a call waits for a free connection, and a connection for Postgres. A call that would
+/// wait longer is told to come back.
+const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+
+/// Limits on what one of our sessions may hold up, should the service be stopped in its tracks:
+/// a statement, the wait for a lock (a scope's other pushes are short), a silent transaction.
+const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s \
+     -c idle_in_transaction_session_timeout=30s -c timezone=UTC";
+
+/// A pool of connections to Postgres. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: Pool,
+}
+
+/// Settings no pool can be made from.
+#[derive(Debug, Error)]
+#[error("the connection pool could not be made: {0}")]
+pub struct PoolError(#[from] deadpool_postgres::BuildError);
+
+impl Store {
+    /// A store on the database `config` names. Connects when first used.
+    pub fn new(mut config: Config, connections_max: usize) -> Result<Self, PoolError> {
+        let options = [config.get_options().unwrap_or_default(), SESSION_OPTIONS].join(" ");
+        config
+            .options(options.trim_start())
+            .application_name("ironflow-sync")
+            .connect_timeout(CONNECTION_WAIT)
+            .tcp_user_timeout(CONNECTION_WAIT)
+            .keepalives_idle(Duration::from_secs(30));
+        let recycling_method = RecyclingMethod::Fast;
+        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method });
+        let pool = Pool::builder(manager)
+            .max_size(connections_max)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(CONNECTION_WAIT))
+            .create_timeout(Some(CONNECTION_WAIT))
+            .build()?;
+        Ok(Self { pool })
+    }
+
+    /// Whether Postgres answers.
+    pub async fn ping(&self) -> Result<(), Fault> {
+        let client = self.client().await?;
+        client.simple_query("").await?;
+        Ok(())
+    }
+
+    /// Closes the pool; later calls fail as [`Fault::Unavailable`].
+    pub fn close(&self) {
+        self.pool.close();
+    }
+
+    async fn client(&self) -> Result<Object, Fault> {
+        Ok(self.pool.get().await?)
+    }
+}

@@ -1,0 +1,26 @@
+-- Reads the entities a batch names, each once.
+--
+-- $1 scope text
+-- $2 entity_type text[], $3 entity_id uuid[]: the entities
+-- $4 base integer[]: the base version all items of the entity share, or -1 where they differ
+-- Rows: one per entity that exists. Its data is read only where it is live and some item is not
+-- based on its version.
+select
+    named.ordinal,
+    entity.version,
+    entity.deleted,
+    case when entity.version <> named.base then entity.data::text end as data,
+    entity.device_id,
+    device.label as device_label,
+    entity.foreign_version,
+    entity.edit_time,
+    entity.updated_at
+from unnest($2::text[], $3::uuid[], $4::integer[])
+    with ordinality as named (entity_type, entity_id, base, ordinal)
+join entities as entity
+    on entity.scope = $1
+    and entity.entity_type = named.entity_type
+    and entity.entity_id = named.entity_id
+left join devices as device
+    on device.scope = $1
+    and device.device_id = entity.device_id

@@ -1,0 +1,30 @@
+-- Replaces the current versions of entities, each only if it still is the one the batch was
+-- decided on.
+--
+-- $1 scope text, $2 device_id text, $3 now timestamptz: of the batch
+-- $4 entity_type text[], $5 entity_id uuid[], $6 version integer[], $7 revision bigint[],
+-- $8 data text[] (JSON; null for a tombstone), $9 resolution text[], $10 mutation_id uuid[],
+-- $11 edit_time timestamptz[], $12 foreign_version integer[], $13 replaced version integer[]
+-- Count: one per entity, or the batch is not based on what the store holds.
+update entities as entity
+set version = new.version,
+    revision = new.revision,
+    deleted = new.data is null,
+    data = new.data::jsonb,
+    resolution = new.resolution,
+    device_id = $2,
+    foreign_version = new.foreign_version,
+    mutation_id = new.mutation_id,
+    edit_time = new.edit_time,
+    updated_at = $3
+from unnest(
+    $4::text[], $5::uuid[], $6::integer[], $7::bigint[], $8::text[], $9::text[], $10::uuid[],
+    $11::timestamptz[], $12::integer[], $13::integer[]
+) as new (
+    entity_type, entity_id, version, revision, data, resolution, mutation_id, edit_time,
+    foreign_version, replaced
+)
+where entity.scope = $1
+    and entity.entity_type = new.entity_type
+    and entity.entity_id = new.entity_id
+    and entity.version = new.replaced

@@ -1,0 +1,3 @@
+//! The service as a device sees it.
+
+mod sync;

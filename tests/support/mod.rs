@@ -1,0 +1,13 @@
+//! What tests and benches stand on: a real Postgres, a database each, the real service, devices.
+
+#![allow(dead_code)] // every binary that includes this uses a part of it
+
+pub mod database;
+pub mod device;
+pub mod server;
+pub mod service;
+
+pub use database::TestDatabase;
+#[allow(unused_imports)] // as above
+pub use device::{Device, delete, put};
+pub use service::TestService;

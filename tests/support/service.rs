@@ -1,0 +1,111 @@
+//! The real service on a free port, in this process.
+
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::Parser;
+use ironflow_sync::auth::Keys;
+use ironflow_sync::config::Config;
+use ironflow_sync::domain::clock::Millis;
+use ironflow_sync::domain::scope::UserId;
+use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
+use ironflow_sync::server::{ServeError, serve};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::transport::{Channel, Endpoint};
+
+use super::{Device, TestDatabase};
+
+/// The secret of every test service.
+pub const SECRET: &str = "a secret for tests, of enough bytes";
+
+/// A service on a database of its own.
+pub struct TestService {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What it stores its data in.
+    pub database: TestDatabase,
+    stop: Option<oneshot::Sender<()>>,
+    served: Option<JoinHandle<Result<(), ServeError>>>,
+}
+
+impl TestService {
+    /// A service with the defaults.
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// A service with arguments, as on its command line.
+    pub async fn with(arguments: &[&str]) -> Self {
+        Self::on(TestDatabase::new().await, arguments).await
+    }
+
+    /// A service on a database.
+    pub async fn on(database: TestDatabase, arguments: &[&str]) -> Self {
+        let line = ["ironflow-sync"].iter().chain(arguments);
+        let config = Config::try_parse_from(line).expect("arguments");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let store = database.store();
+        let (stop, stopped) = oneshot::channel();
+        let served = tokio::spawn(async move {
+            let keys = Keys::from_secret(SECRET).expect("long enough");
+            let shutdown = async {
+                let _ = stopped.await;
+            };
+            serve(
+                store,
+                keys,
+                &config.listen,
+                &config.limits,
+                listener,
+                shutdown,
+            )
+            .await
+        });
+        Self {
+            address,
+            database,
+            stop: Some(stop),
+            served: Some(served),
+        }
+    }
+
+    /// A connection to it.
+    pub async fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address));
+        endpoint
+            .expect("an address")
+            .connect()
+            .await
+            .expect("the service listens")
+    }
+
+    /// A client without a token.
+    pub async fn client(&self) -> SyncServiceClient<Channel> {
+        SyncServiceClient::new(self.channel().await).max_decoding_message_size(usize::MAX)
+    }
+
+    /// A device of a user, with a valid token.
+    pub async fn device(&self, user: &str, device: &str) -> Device {
+        Device::new(self.client().await, token(user), device)
+    }
+
+    /// Stops it and waits until it has.
+    pub async fn stop(&mut self) -> Result<(), ServeError> {
+        drop(self.stop.take());
+        let served = self.served.take().expect("stopped once");
+        served.await.expect("no panic")
+    }
+}
+
+/// A token for a user that is valid for an hour.
+pub fn token(user: &str) -> String {
+    let keys = Keys::from_secret(SECRET).expect("long enough");
+    let user = UserId::new(user).expect("a user id");
+    let expires = SystemTime::now() + Duration::from_secs(3600);
+    let since_epoch = expires.duration_since(UNIX_EPOCH).expect("after 1970");
+    keys.sign(&user, Millis(since_epoch.as_millis() as i64))
+        .expect("signs")
+}
