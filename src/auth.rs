@@ -167,7 +167,7 @@ mod tests {
             (json!({"sub": "m".repeat(257), "exp": NOW_S + 60}), "sub"),
             (json!({"sub": "mia", "exp": "tomorrow"}), "exp"),
             (json!({"sub": "mia", "exp": NOW_S - 31}), "expired"),
-            (json!({"sub": "mia", "exp": -1}), "expired"),
+            (json!({"sub": "mia", "exp": -1}), "exp"),
             (
                 json!({"sub": "mia", "exp": NOW_S + 60, "nbf": NOW_S + 31}),
                 "not valid yet",

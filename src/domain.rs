@@ -12,4 +12,6 @@ pub mod json;
 pub mod number;
 pub mod plan;
 pub mod scope;
+#[cfg(test)]
+mod testing;
 pub mod version;

@@ -43,6 +43,7 @@ mod launch;
 mod leash;
 mod log;
 mod occupants;
+mod pid_file;
 mod server;
 mod supervisor;
 

@@ -2,4 +2,5 @@
 //! races and faults below gRPC, `grpc` the service as a device sees it.
 
 mod grpc;
+mod store;
 mod support;

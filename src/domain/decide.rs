@@ -128,3 +128,6 @@ fn write(item: &Item, stored: Version, resolution: Resolution) -> Outcome {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -354,3 +354,6 @@ impl<'a> Draft<'a> {
         written
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,7 +80,7 @@ fn until_ready(
         if let Some(status) = leash.try_reap(&mut run.child)? {
             return Err(server.exited(status, run).into());
         }
-        match runtime.block_on(server.probe())? {
+        match runtime.block_on(server.probe(run.child.id()))? {
             Answer::Ready(version) => return Ok(version),
             Answer::Recovering if begin.elapsed() > RECOVERY_TIMEOUT => {
                 return Err(server.still_recovering(RECOVERY_TIMEOUT, run).into());

@@ -15,6 +15,7 @@ use super::account::Account;
 use super::error::StartError;
 use super::launch::LaunchError;
 use super::leash::{self, Leash};
+use super::pid_file::PidFile;
 
 /// How long a postmaster whose service died may take for a fast shutdown.
 const ORPHAN_FAST: Duration = leash::FAST_SHUTDOWN_TIMEOUT;
@@ -43,9 +44,9 @@ pub(super) fn clear(
     account: &Account,
     leash: &Leash,
 ) -> Result<(), LaunchError> {
-    let pid_file = cluster_dir.join("postmaster.pid");
-    let named = match fs::read_to_string(&pid_file) {
-        Ok(text) => parse_pid_file(&text),
+    let pid_file = PidFile::path(cluster_dir);
+    let named = match PidFile::read(cluster_dir) {
+        Ok(file) => file.postmaster,
         // The last run ended as it should, and its processes with it.
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(StartError::io("read", &pid_file)(error).into()),
@@ -149,15 +150,6 @@ fn parse_working_folders(lines: &str) -> Vec<Pid> {
     lines.lines().filter_map(pid).collect()
 }
 
-/// The process a pid file names in its first line. A single-user Postgres, which
-/// has no postmaster, writes its own id, negated.
-fn parse_pid_file(text: &str) -> Option<Pid> {
-    let pid: i32 = text.lines().next()?.trim().parse().ok()?;
-    let pid = pid.checked_abs()?;
-    // 0 would mean our own process group to kill().
-    (pid > 0).then(|| Pid::from_raw(pid))
-}
-
 fn send(pid: Pid, signal: Signal) {
     tracing::warn!(%pid, %signal, "stopping a Postgres process whose service is gone");
     // It may have ended since it was found; if not, the next round finds it.
@@ -167,19 +159,6 @@ fn send(pid: Pid, signal: Signal) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_first_line_of_a_pid_file_is_a_process() {
-        let whole = "4711\n/data/pg\n1700000000\n5432\n/data/run\n\n  1 2\nready   \n";
-        assert_eq!(parse_pid_file(whole), Some(Pid::from_raw(4711)));
-        assert_eq!(
-            parse_pid_file("-4711\n/data/pg\n"),
-            Some(Pid::from_raw(4711))
-        );
-        for torn in ["", "\n4711", "x", "0\n", "-2147483648\n", "99999999999\n"] {
-            assert_eq!(parse_pid_file(torn), None, "{torn:?}");
-        }
-    }
 
     #[test]
     fn found_processes_are_read_from_the_lines_of_find() {

@@ -14,6 +14,7 @@ use super::account::Account;
 use super::error::StartError;
 use super::folder::socket_lock;
 use super::log::Log;
+use super::pid_file::PidFile;
 
 /// The superuser of the cluster, and the only user it has.
 pub(super) const SUPERUSER: &str = "ironflow";
@@ -76,7 +77,7 @@ pub(super) struct Run {
 pub(super) enum Answer {
     /// It is, and this is its version.
     Ready(String),
-    /// It repairs itself after a crash.
+    /// It starts, which takes long only when it repairs itself after a crash.
     Recovering,
     /// Nothing yet.
     Silent,
@@ -119,9 +120,17 @@ impl Server {
         })
     }
 
-    /// Asks the server whether it is ready, and makes our database if it is and
-    /// has none.
-    pub(super) async fn probe(&self) -> Result<Answer, tokio_postgres::Error> {
+    /// Asks the server, which is this process, whether it is ready; makes our
+    /// database if it is and has none.
+    pub(super) async fn probe(&self, postmaster: u32) -> Result<Answer, tokio_postgres::Error> {
+        // Its pid file first: each connection refused during a long recovery
+        // would be a line in the log. A file of the run before names another.
+        match PidFile::read(&self.cluster_dir) {
+            Ok(file) if !file.names(postmaster) => return Ok(Answer::Silent),
+            Ok(file) if !file.ready => return Ok(Answer::Recovering),
+            Ok(_) => {}
+            Err(_) => return Ok(Answer::Silent),
+        }
         let config = connection(&self.socket_dir, DATABASE);
         let connecting = tokio::time::timeout(PROBE_TIMEOUT, config.connect(NoTls));
         let Ok(outcome) = connecting.await else {
@@ -135,7 +144,7 @@ impl Server {
             Err(error) => error,
         };
         match error.code() {
-            // No socket yet.
+            // No answer at all: it has just died, or is too busy to take the call.
             None => Ok(Answer::Silent),
             Some(code) if *code == SqlState::CANNOT_CONNECT_NOW => Ok(Answer::Recovering),
             // It is up, but callers that came back after a restart were quicker.

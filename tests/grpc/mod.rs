@@ -1,3 +1,4 @@
 //! The service as a device sees it.
 
+mod races;
 mod sync;

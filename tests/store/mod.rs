@@ -1,0 +1,5 @@
+//! Below gRPC: what the store promises by itself.
+
+mod guards;
+mod migrations;
+mod sql;
