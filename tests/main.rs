@@ -1,6 +1,8 @@
 //! All tests of the service, in one binary. Where to look: `embedded` the private Postgres, `store`
 //! races and faults below gRPC, `grpc` the service as a device sees it.
 
+mod architecture;
+mod commands;
 mod grpc;
 mod store;
 mod support;

@@ -1,0 +1,280 @@
+//! The onlys of the house, checked: who may import whom, who may read the clock, who may speak SQL.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+/// Longest file, in lines before its tests: beyond that it holds two things.
+const FILE_LINES_MAX: usize = 400;
+
+/// Which modules of the crate each module may name. Everybody may name `domain` and `error`;
+/// `domain` names nobody.
+const IMPORTS: [(&str, &[&str]); 11] = [
+    ("domain", &[]),
+    ("error", &[]),
+    ("auth", &[]),
+    ("config", &[]),
+    ("telemetry", &[]),
+    ("postgres", &[]),
+    ("store", &[]),
+    ("push", &["store"]),
+    ("grpc", &["auth", "config", "push", "store", "grpc"]),
+    ("server", &["auth", "config", "grpc", "push", "store"]),
+    (
+        "commands",
+        &["auth", "config", "postgres", "server", "store", "telemetry"],
+    ),
+];
+
+/// Words that only some files may hold: the word, where, and why.
+const ONLYS: [(&str, &[&str], &str); 16] = [
+    (
+        "tonic",
+        &["grpc", "server"],
+        "only grpc and server know gRPC",
+    ),
+    ("prost", &["grpc"], "only grpc knows protobuf"),
+    (
+        "deadpool_postgres",
+        &["store"],
+        "only store speaks to Postgres",
+    ),
+    (
+        "tokio_postgres",
+        &["store", "postgres", "commands"],
+        "only store speaks to Postgres",
+    ),
+    ("include_str!(\"sql/", &["store"], "only store has SQL"),
+    ("::env::", &["config"], "only config reads the environment"),
+    (
+        "clap",
+        &["config", "main"],
+        "only config reads the command line",
+    ),
+    (
+        "SystemTime::now",
+        &["grpc/edge", "commands"],
+        "only the edge reads the clock",
+    ),
+    (
+        "Instant::now",
+        &["push", "postgres"],
+        "durations for the log; time limits of a child",
+    ),
+    (
+        "Uuid::new_v4",
+        &["commands/secret"],
+        "randomness is an argument",
+    ),
+    (
+        "tokio::spawn",
+        &["server"],
+        "only server spawns long-lived tasks",
+    ),
+    (
+        "thread::",
+        &["postgres"],
+        "only server and the private Postgres run on their own",
+    ),
+    ("store::batch", &["push"], "only push writes entities"),
+    (
+        "async ",
+        &[
+            "store", "push", "grpc", "server", "commands", "main", "postgres",
+        ],
+        "a pure core",
+    ),
+    ("unbounded", &[], "every queue has a bound"),
+    (
+        "batch_execute",
+        &["store/migrations", "postgres"],
+        "statements take parameters",
+    ),
+];
+
+/// Source files below `folder`, with their module path: `store/batch`.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(ROOT).join(folder)];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push((module(&path, folder), code(&path)));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no sources in {folder}");
+    found
+}
+
+fn module(path: &PathBuf, folder: &str) -> String {
+    let relative = path
+        .strip_prefix(Path::new(ROOT).join(folder))
+        .expect("below it");
+    relative.with_extension("").display().to_string()
+}
+
+/// The code of a file: without its tests and without comments.
+fn code(path: &PathBuf) -> String {
+    let text = fs::read_to_string(path).expect("a source");
+    let text = text
+        .split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default();
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn is_test(module: &str) -> bool {
+    module.ends_with("/tests") || module.ends_with("/testing")
+}
+
+fn is_in(module: &str, places: &[&str]) -> bool {
+    places.iter().any(|place| {
+        module
+            .strip_prefix(place)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
+#[test]
+fn modules_name_only_those_below_them() {
+    for (module, code) in sources("src") {
+        let top = module.split('/').next().unwrap_or_default();
+        if ["lib", "main"].contains(&top) {
+            continue;
+        }
+        let allowed = IMPORTS.iter().find(|(name, _)| *name == top);
+        let (_, allowed) = allowed.unwrap_or_else(|| panic!("{top} is missing in IMPORTS"));
+        for named in code.split("crate::").skip(1) {
+            let group = named
+                .strip_prefix('{')
+                .and_then(|group| group.split('}').next());
+            for named in group
+                .unwrap_or(named)
+                .split(',')
+                .take(group.map_or(1, |_| usize::MAX))
+            {
+                let named: String = named
+                    .trim()
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
+                let everybodys = top != "domain" && ["domain", "error"].contains(&named.as_str());
+                let fine = everybodys || named == top || allowed.contains(&named.as_str());
+                assert!(fine, "{module} names crate::{named}");
+            }
+        }
+    }
+}
+
+#[test]
+fn words_that_only_some_may_hold_are_nowhere_else() {
+    for (module, code) in sources("src") {
+        if is_test(&module) {
+            continue;
+        }
+        for (word, places, why) in ONLYS {
+            assert!(
+                is_in(&module, places) || !code.contains(word),
+                "{module} has {word}: {why}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_core_has_no_way_out() {
+    for (module, code) in sources("src") {
+        if !module.starts_with("domain") || is_test(&module) {
+            continue;
+        }
+        for word in [
+            "std::fs",
+            "std::net",
+            "std::time",
+            "std::env",
+            "tokio",
+            "tracing",
+            "SystemTime",
+        ] {
+            assert!(!code.contains(word), "{module} has {word}");
+        }
+    }
+}
+
+#[test]
+fn only_push_has_entities_written() {
+    for folder in ["src/store/sql"] {
+        for entry in fs::read_dir(Path::new(ROOT).join(folder)).expect("statements") {
+            let path = entry.expect("an entry").path();
+            let sql = fs::read_to_string(&path).expect("a statement");
+            let writes = ["insert into entit", "update entit", "delete from entit"];
+            if writes.iter().any(|write| sql.contains(write)) {
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
+                for (module, code) in sources("src") {
+                    let uses = code.contains(&format!("sql/{name}"));
+                    assert!(!uses || module == "store/batch", "{module} runs {name}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_holds_one_thing() {
+    for (module, code) in sources("src") {
+        let lines = code.lines().count();
+        assert!(
+            is_test(&module) || lines <= FILE_LINES_MAX,
+            "{module} has {lines} lines"
+        );
+    }
+}
+
+#[test]
+fn every_statement_is_alone_in_its_file_and_names_its_scope() {
+    /// Statements about the whole database.
+    const SCOPELESS: [&str; 5] = [
+        "begin_migration.sql",
+        "create_migrations.sql",
+        "lock_migrations.sql",
+        "read_migrations.sql",
+        "record_migration.sql",
+    ];
+    for entry in fs::read_dir(Path::new(ROOT).join("src/store/sql")).expect("statements") {
+        let path = entry.expect("an entry").path();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        let sql = fs::read_to_string(&path).expect("a statement");
+        if SCOPELESS.contains(&name.as_str()) {
+            continue;
+        }
+        let statement: String = sql.lines().filter(|line| !line.starts_with("--")).collect();
+        assert!(
+            !statement.contains(';'),
+            "{name} holds more than one statement"
+        );
+        assert!(
+            !sql.contains("select *"),
+            "{name} selects what it does not name"
+        );
+        assert!(
+            sql.contains("-- $1 scope text"),
+            "{name} takes its scope first"
+        );
+    }
+}

@@ -1,0 +1,385 @@
+//! The program as a newcomer runs it: its commands, its start-up message, its refusals.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
+use ironflow_sync::grpc::proto::{Resolution, SyncItem};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::Device;
+use crate::support::service::SECRET;
+
+/// How long the program may take to do what it is about to do.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A folder the account Postgres runs as can reach.
+fn folder() -> TempDir {
+    tempfile::Builder::new()
+        .prefix("ironflow-commands-")
+        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o711))
+        .tempdir()
+        .expect("a folder")
+}
+
+/// The program, without what the environment of the tests may say.
+fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ironflow-sync"));
+    command.args(arguments);
+    for variable in [
+        "DATABASE_URL",
+        "IRONFLOW_JWT_SECRET",
+        "IRONFLOW_LISTEN",
+        "IRONFLOW_DATA_DIR",
+    ] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn output(arguments: &[&str]) -> Output {
+    program(arguments).output().expect("the program runs")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A service in a process of its own.
+struct Serving {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    /// The lines of the start-up message.
+    message: Vec<String>,
+}
+
+impl Serving {
+    /// Starts it and reads its start-up message, up to the call to paste.
+    fn start(mut command: Command) -> Self {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program runs");
+        let mut out = BufReader::new(child.stdout.take().expect("piped"));
+        let mut message: Vec<String> = Vec::new();
+        while !message
+            .last()
+            .is_some_and(|line| line.starts_with("grpcurl"))
+        {
+            let mut line = String::new();
+            if out.read_line(&mut line).expect("text") == 0 {
+                let mut log = String::new();
+                let stderr = child.stderr.take().expect("piped");
+                BufReader::new(stderr)
+                    .read_to_string(&mut log)
+                    .expect("text");
+                panic!("the service ended: {message:?} {log}");
+            }
+            message.push(line.trim_end().to_owned());
+        }
+        Self {
+            child,
+            out,
+            message,
+        }
+    }
+
+    fn on(data_dir: &Path) -> Self {
+        let data_dir = data_dir.to_str().expect("UTF-8");
+        Self::start(program(&[
+            "--data-dir",
+            data_dir,
+            "--listen",
+            "127.0.0.1:0",
+        ]))
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a process id");
+        kill(Pid::from_raw(pid), signal).expect("it runs");
+    }
+
+    /// The call of the start-up message, made as printed.
+    async fn call(&self) -> Resolution {
+        let call = Call::parse(self.message.last().expect("a message"));
+        let client = SyncServiceClient::connect(format!("http://{}", call.address)).await;
+        let mut device = Device::new(client.expect("it listens"), call.token, &call.device);
+        device.sync_one(call.item).await.resolution()
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a pasted grpcurl line would do.
+struct Call {
+    address: String,
+    token: String,
+    device: String,
+    item: SyncItem,
+}
+
+impl Call {
+    fn parse(line: &str) -> Self {
+        let quoted: Vec<&str> = line.split('\'').collect();
+        let [start, header, data_flag, body, rest] = quoted.as_slice() else {
+            panic!("two quoted arguments: {line}")
+        };
+        assert_eq!((*start, *data_flag), ("grpcurl -plaintext -H ", " -d "));
+        let (address, method) = rest.trim().split_once(' ').expect("address and method");
+        assert_eq!(method, "ironflow.sync.v1.SyncService/Sync");
+        let body: Value = serde_json::from_str(body).expect("JSON");
+        let item = &body["items"][0];
+        let text = |name: &str| item[name].as_str().expect(name).to_owned();
+        Self {
+            address: address.to_owned(),
+            token: header
+                .strip_prefix("authorization: Bearer ")
+                .expect("a token")
+                .to_owned(),
+            device: body["device_id"].as_str().expect("a device").to_owned(),
+            item: SyncItem {
+                entity_type: text("entity_type"),
+                entity_id: text("entity_id"),
+                operation: text("operation"),
+                data: from_base64(&text("data")),
+                ..SyncItem::default()
+            },
+        }
+    }
+}
+
+fn from_base64(text: &str) -> Vec<u8> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let sextets = text
+        .bytes()
+        .filter_map(|byte| ALPHABET.iter().position(|b| *b == byte));
+    let bits = sextets.flat_map(|sextet| (0..6).rev().map(move |bit| (sextet >> bit) & 1 == 1));
+    let bits: Vec<bool> = bits.collect();
+    bits.chunks_exact(8)
+        .map(|byte| {
+            byte.iter()
+                .fold(0, |byte, bit| (byte << 1) | u8::from(*bit))
+        })
+        .collect()
+}
+
+/// Waits for a condition another process brings about.
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The process id in the first line of Postgres' pid file, if it runs.
+fn postmaster(data_dir: &Path) -> Option<PathBuf> {
+    let pid_file = fs::read_to_string(data_dir.join("pg/postmaster.pid")).ok()?;
+    let process = Path::new("/proc").join(pid_file.lines().next()?.trim());
+    process.exists().then_some(process)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_starts_in_an_empty_folder_prints_a_call_that_works_and_stops_cleanly() {
+    let folder = folder();
+    let mut serving = Serving::on(folder.path());
+    assert!(
+        serving.message.len() <= 12,
+        "at most a dozen lines: {:?}",
+        serving.message
+    );
+    assert!(
+        serving.message[0].starts_with("Ironflow Sync "),
+        "{:?}",
+        serving.message
+    );
+    let data_dir = folder.path().display().to_string();
+    assert!(
+        serving.message.iter().any(|line| line.contains(&data_dir)),
+        "names the folder"
+    );
+    assert_eq!(serving.call().await, Resolution::Applied);
+    assert_eq!(
+        serving.call().await,
+        Resolution::Applied,
+        "pasted twice: a replay"
+    );
+
+    serving.signal(Signal::SIGTERM);
+    let status = serving.child.wait().expect("it ends");
+    assert!(status.success(), "{status}");
+    let mut rest = String::new();
+    serving.out.read_to_string(&mut rest).expect("text");
+    assert_eq!(rest.trim(), "");
+    assert_eq!(postmaster(folder.path()), None, "Postgres has stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_kill_9_and_no_server_is_left_behind() {
+    let folder = folder();
+    let serving = Serving::on(folder.path());
+    assert_eq!(serving.call().await, Resolution::Applied);
+    let server = postmaster(folder.path()).expect("Postgres runs");
+    drop(serving); // kill -9
+    wait_until("Postgres follows", || !server.exists());
+
+    let again = Serving::on(folder.path());
+    // The token is new, the edit is not: the answer comes from what was stored.
+    assert_eq!(again.call().await, Resolution::Applied);
+    let psql = again
+        .message
+        .iter()
+        .find(|line| line.contains("psql -h "))
+        .expect("how to look");
+    let (_, socket) = psql.split_once("psql -h ").expect("a socket");
+    let mut config = tokio_postgres::Config::new();
+    let socket = socket.split(' ').next().expect("a folder");
+    config.host_path(socket).user("ironflow").dbname("ironflow");
+    let client = crate::support::database::connect(&config).await;
+    let versions = client
+        .query_one("select max(version) from entities", &[])
+        .await;
+    assert_eq!(
+        versions.expect("an answer").get::<_, i32>(0),
+        1,
+        "applied once"
+    );
+}
+
+#[test]
+fn a_second_service_on_a_folder_is_refused_by_the_name_of_the_first() {
+    let folder = folder();
+    let serving = Serving::on(folder.path());
+    let data_dir = folder.path().to_str().expect("UTF-8");
+    let second = output(&["--data-dir", data_dir, "--listen", "127.0.0.1:0"]);
+    assert_eq!(second.status.code(), Some(1));
+    let text = stderr(&second);
+    assert!(text.contains("ironflow-sync on 127.0.0.1:"), "{text}");
+    assert!(text.contains(&serving.child.id().to_string()), "{text}");
+}
+
+#[test]
+fn settings_nobody_could_sign_in_with_are_refused_before_anything_starts() {
+    let url = ["--database-url", "postgres://nobody@127.0.0.1:1/none"];
+    let unset = output(&[&url[..], &["--listen", "127.0.0.1:0"]].concat());
+    assert_eq!(unset.status.code(), Some(1));
+    assert!(
+        stderr(&unset).contains("export IRONFLOW_JWT_SECRET="),
+        "{}",
+        stderr(&unset)
+    );
+
+    let weak = output(&["--jwt-secret", "short", "--listen", "127.0.0.1:0"]);
+    assert_eq!(weak.status.code(), Some(1));
+    assert!(
+        stderr(&weak).contains("at least 32 bytes"),
+        "{}",
+        stderr(&weak)
+    );
+    assert!(!stderr(&weak).contains("short"), "no secret in messages");
+
+    let url = output(&["--database-url", "nonsense", "--jwt-secret", SECRET]);
+    assert!(
+        stderr(&url).contains("DATABASE_URL: expected"),
+        "{}",
+        stderr(&url)
+    );
+}
+
+#[test]
+fn a_port_in_use_is_named_with_the_cure() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    let refused = output(&["--listen", &address]);
+    assert_eq!(refused.status.code(), Some(1));
+    let text = stderr(&refused);
+    assert!(
+        text.contains(&address) && text.contains("IRONFLOW_LISTEN"),
+        "{text}"
+    );
+}
+
+#[test]
+fn token_prints_a_token_of_the_secret_and_says_so_if_there_is_none() {
+    let signed = output(&["token", "--user", "mia", "--jwt-secret", SECRET]);
+    assert!(signed.status.success());
+    let token = String::from_utf8(signed.stdout).expect("text");
+    assert_eq!(token.trim().split('.').count(), 3, "{token}");
+
+    let folder = folder();
+    let data_dir = folder.path().to_str().expect("UTF-8");
+    let none = output(&["token", "--user", "mia", "--data-dir", data_dir]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(
+        stderr(&none).contains("start the service once"),
+        "{}",
+        stderr(&none)
+    );
+    let nobody = output(&["token", "--user", "", "--jwt-secret", SECRET]);
+    assert!(
+        stderr(&nobody).contains("--user: expected"),
+        "{}",
+        stderr(&nobody)
+    );
+}
+
+#[test]
+fn migrate_brings_a_folder_up_to_date_once() {
+    let folder = folder();
+    let data_dir = folder.path().to_str().expect("UTF-8");
+    let first = output(&["migrate", "--data-dir", data_dir]);
+    assert!(first.status.success(), "{}", stderr(&first));
+    assert!(String::from_utf8_lossy(&first.stdout).contains("0001_entities"));
+    let second = output(&["migrate", "--data-dir", data_dir]);
+    assert_eq!(
+        String::from_utf8_lossy(&second.stdout),
+        "The tables are up to date.\n"
+    );
+    assert_eq!(postmaster(folder.path()), None, "Postgres has stopped");
+}
+
+/// As root this steps down to `nobody`; as anybody else the other tests have shown it already.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ordinary_user_can_run_it() {
+    let folder = folder();
+    let data_dir = folder.path().join("data");
+    fs::create_dir(&data_dir).expect("a folder");
+    let binary = folder.path().join("ironflow-sync");
+    fs::copy(env!("CARGO_BIN_EXE_ironflow-sync"), &binary).expect("a copy anybody can reach");
+    let mut command = if nix::unistd::geteuid().is_root() {
+        let nobody = nix::unistd::User::from_name("nobody")
+            .expect("passwd")
+            .expect("nobody");
+        std::os::unix::fs::chown(
+            &data_dir,
+            Some(nobody.uid.as_raw()),
+            Some(nobody.gid.as_raw()),
+        )
+        .expect("root may");
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=nobody", "--regid=nogroup", "--clear-groups"])
+            .arg(&binary);
+        command
+    } else {
+        Command::new(&binary)
+    };
+    command
+        .arg("--data-dir")
+        .arg(&data_dir)
+        .args(["--listen", "127.0.0.1:0"]);
+    let serving = Serving::start(command);
+    assert_eq!(serving.call().await, Resolution::Applied);
+}
