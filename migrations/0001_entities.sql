@@ -10,9 +10,12 @@ create table scopes (
     scope    text collate "C" not null,
     -- The last revision given out. It only ever rises, by the push that holds the row's lock.
     revision bigint not null default 0,
+    -- How many entities the scope holds, tombstones included: kept, because counting is dear.
+    entities bigint not null default 0,
 
     constraint scopes_pkey primary key (scope),
-    constraint scopes_revision_not_negative check (revision >= 0)
+    constraint scopes_revision_not_negative check (revision >= 0),
+    constraint scopes_entities_at_most_revision check (entities between 0 and revision)
 ) with (fillfactor = 50); -- updated by every push: leave room for in-page (HOT) updates
 
 -- The current version of every entity, tombstones included: a deletion is a state, not an absence,
@@ -27,6 +30,8 @@ create table entities (
     revision        bigint not null,
     deleted         boolean not null,
     data            jsonb,
+    -- Size of the data as it was sent, 0 for a tombstone: pages are cut without unpacking it.
+    data_bytes      integer not null,
     -- How this version was settled; a replay of its mutation gets the same answer (promise 4).
     resolution      text collate "C" not null,
     -- Who wrote this version, and the newest version somebody else wrote (0: none). The latter

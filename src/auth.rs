@@ -38,6 +38,8 @@ pub struct WeakSecret(usize);
 pub struct Caller {
     /// Whose data this call may touch (promise 10).
     pub user: UserId,
+    /// When the token expires; a stream ends then.
+    pub expires: Millis,
 }
 
 /// What is read of a token. Times are seconds since the Unix epoch; JWT allows fractions.
@@ -109,7 +111,8 @@ pub fn verify(token: &str, keys: &Keys, now: Millis) -> Result<Caller, Refusal> 
     let user = UserId::new(&claims.sub).ok_or(Refusal::TokenInvalid(
         "its claim sub must be a user id of 1-256 bytes",
     ))?;
-    Ok(Caller { user })
+    let expires = Millis((claims.exp * 1000.0) as i64);
+    Ok(Caller { user, expires })
 }
 
 fn token_problem(kind: &ErrorKind) -> &'static str {
@@ -152,8 +155,9 @@ mod tests {
     fn a_signed_token_names_its_user_whatever_the_id_looks_like() {
         let id = "firebase|Zk3 \u{e9}/../library";
         let user = UserId::new(id).expect("valid");
-        let token = keys().sign(&user, Millis(NOW.0 + 60_000)).expect("signs");
-        assert_eq!(verify(&token, &keys(), NOW), Ok(Caller { user }));
+        let expires = Millis(NOW.0 + 60_000);
+        let token = keys().sign(&user, expires).expect("signs");
+        assert_eq!(verify(&token, &keys(), NOW), Ok(Caller { user, expires }));
     }
 
     #[test]

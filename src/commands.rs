@@ -1,23 +1,26 @@
-//! What the program does: serve, migrate, token.
+//! What the program does: serve, and what an operator does beside it.
 
+mod library;
 mod secret;
 mod welcome;
 
 use std::error::Error;
 use std::io::Write;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use thiserror::Error as ThisError;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Command, Config};
+use crate::domain::catalog::Catalog;
 use crate::domain::clock::Millis;
 use crate::domain::scope::{USER_ID_BYTES_MAX, UserId};
 use crate::postgres::{Cluster, ClusterConfig};
+use crate::server::{self, Service};
 use crate::store::Store;
 use crate::store::migrations::migrate;
-use crate::{server, telemetry};
+use crate::telemetry;
 
 use secret::keys;
 use welcome::Welcome;
@@ -46,6 +49,8 @@ pub async fn run(config: Config) -> Result<(), Box<dyn Error>> {
     match config.command.clone().unwrap_or(Command::Serve) {
         Command::Serve => serve(&config).await,
         Command::Migrate => migrate_only(&config).await,
+        Command::NewEpoch => new_epoch(&config).await,
+        Command::Library { command } => library::run(&config, command).await,
         Command::Token { user, hours } => token(&config, &user, hours),
     }
 }
@@ -77,16 +82,12 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     };
     print(&welcome.to_string());
 
-    let limits = &config.limits;
-    let served = server::serve(
-        database.store.clone(),
+    let service = Service {
+        store: database.store.clone(),
         keys,
-        &config.listen,
-        limits,
-        listener,
-        shutdown,
-    )
-    .await;
+        catalog: Catalog::builtin(),
+    };
+    let served = server::serve(service, config, listener, shutdown).await;
     database.close().await;
     Ok(served?)
 }
@@ -99,6 +100,21 @@ async fn migrate_only(config: &Config) -> Result<(), Box<dyn Error>> {
         [] => print("The tables are up to date.\n"),
         applied => print(&format!("Applied {}.\n", applied.join(", "))),
     }
+    Ok(())
+}
+
+async fn new_epoch(config: &Config) -> Result<(), Box<dyn Error>> {
+    let database = Database::open(config, "ironflow-sync new-epoch").await?;
+    let begun = async {
+        migrate(&database.store).await?;
+        Ok::<_, Box<dyn Error>>(database.store.new_epoch().await?)
+    };
+    let begun = begun.await;
+    database.close().await;
+    print(&format!(
+        "A new epoch has begun: {}. Every device starts again with an empty cursor.\n",
+        begun?
+    ));
     Ok(())
 }
 
@@ -171,10 +187,16 @@ fn trial_user() -> Result<UserId, CommandError> {
     UserId::new(TRIAL_USER).ok_or(CommandError::User)
 }
 
-fn hours_from_now(hours: u32) -> Millis {
-    let expires = SystemTime::now() + Duration::from_secs(u64::from(hours) * 3600);
-    let since_epoch = expires.duration_since(UNIX_EPOCH).unwrap_or_default();
+fn now() -> Millis {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Millis(since_epoch.as_millis() as i64)
+}
+
+fn hours_from_now(hours: u32) -> Millis {
+    const HOUR_MS: i64 = 3_600_000;
+    Millis(now().0 + i64::from(hours) * HOUR_MS)
 }
 
 /// Prints for people or pipes; nobody reading is no error.

@@ -25,6 +25,9 @@ pub struct Config {
     /// What a call may ask for.
     #[command(flatten)]
     pub limits: Limits,
+    /// How watchers hear of changes.
+    #[command(flatten)]
+    pub watching: Watching,
     /// What to log: a level, or directives such as ironflow_sync=debug,warn
     #[arg(long, env = "IRONFLOW_LOG", default_value = "info", global = true)]
     pub log: String,
@@ -37,6 +40,14 @@ pub enum Command {
     Serve,
     /// Bring the database's tables up to date, and stop
     Migrate,
+    /// Begin a new life of the database after restoring a backup: devices start again, and lose nothing
+    NewEpoch,
+    /// Shared reference data, which everybody reads and only this command writes
+    Library {
+        /// What to do with it
+        #[command(subcommand)]
+        command: LibraryCommand,
+    },
     /// Print a token for a user, signed with the service's secret
     Token {
         /// The user id the token is for
@@ -45,6 +56,25 @@ pub enum Command {
         /// How long the token is valid, in hours
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=87_600))]
         hours: u32,
+    },
+}
+
+/// What to do with shared reference data.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum LibraryCommand {
+    /// Load a JSON array of objects; unchanged ones are not written again
+    Load {
+        /// The file
+        file: PathBuf,
+        /// The entity type of the objects
+        #[arg(long = "type")]
+        entity_type: String,
+        /// The key that identifies an object: a UUID, or any text or number to make one from
+        #[arg(long, default_value = "id")]
+        key: String,
+        /// Delete what the library has and the file has not
+        #[arg(long)]
+        prune: bool,
     },
 }
 
@@ -144,6 +174,36 @@ impl Listen {
     }
 }
 
+/// How watchers hear of changes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Watching")]
+pub struct Watching {
+    /// Whether instances signal each other through Postgres; turn it off behind a pooler that shares
+    /// sessions between transactions
+    #[arg(long, env = "IRONFLOW_NOTIFY", default_value_t = true, action = clap::ArgAction::Set, global = true)]
+    pub notify: bool,
+    /// How often the database is asked for changes that no signal told of, in milliseconds
+    #[arg(long, env = "IRONFLOW_POLL_INTERVAL_MS", default_value_t = 5_000, global = true,
+          value_parser = clap::value_parser!(u64).range(10..))]
+    poll_interval_ms: u64,
+    /// How often a quiet watch says that it is alive, in milliseconds
+    #[arg(long, env = "IRONFLOW_HEARTBEAT_INTERVAL_MS", default_value_t = 30_000, global = true,
+          value_parser = clap::value_parser!(u64).range(10..))]
+    heartbeat_interval_ms: u64,
+}
+
+impl Watching {
+    /// How often the database is asked for changes that no signal told of.
+    pub fn poll_interval(&self) -> Duration {
+        Duration::from_millis(self.poll_interval_ms)
+    }
+
+    /// How often a quiet watch says that it is alive.
+    pub fn heartbeat_interval(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_interval_ms)
+    }
+}
+
 /// What a call may ask for (docs/protocol.md, section 8).
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Limits")]
@@ -170,6 +230,10 @@ pub struct Limits {
         global = true
     )]
     pub connection_streams_max: u32,
+    /// Entities on a page of changes at most
+    #[arg(long, env = "IRONFLOW_PAGE_SIZE_MAX", default_value_t = 2_000, global = true,
+          value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    pub page_size_max: i32,
     /// Longest time a call may take, in milliseconds; a shorter deadline of the caller counts
     #[arg(
         long,
@@ -187,7 +251,6 @@ impl Limits {
     }
 }
 
-/// The variables whose meaning is the machine's, not ours, are not for the command line.
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;

@@ -2,14 +2,18 @@
 //!
 //! Reading order: [`version`], [`clock`] and [`scope`] name the words of the protocol,
 //! [`entity`] is what the server keeps, [`item`] what a device sends, [`decide`] the nine rules for
-//! one item, [`plan`] a whole batch.
+//! one item, [`plan`] a whole batch. [`cursor`] and [`page`] are how devices read along, [`catalog`]
+//! what is known of entity types.
 
+pub mod catalog;
 pub mod clock;
+pub mod cursor;
 pub mod decide;
 pub mod entity;
 pub mod item;
 pub mod json;
 pub mod number;
+pub mod page;
 pub mod plan;
 pub mod scope;
 #[cfg(test)]

@@ -29,6 +29,17 @@ pub enum Refusal {
         /// What this one has.
         got: usize,
     },
+    /// The cursor is from another life of the database, or ahead of it.
+    #[error(
+        "cursor: start again with an empty one and keep the local queue; the server was restored"
+    )]
+    CursorReset,
+    /// The stream outlived its token.
+    #[error("the token has expired; watch again from the last cursor with a new one")]
+    TokenExpired,
+    /// The stream ends because the server does.
+    #[error("the server is shutting down; watch again from the last cursor")]
+    ShuttingDown,
 }
 
 /// One malformed field of a request.
@@ -58,4 +69,26 @@ pub enum Fault {
     /// A defect: something the code relies on is not so.
     #[error("{0}")]
     Defect(String, #[source] Option<Box<dyn Error + Send + Sync>>),
+}
+
+impl Fault {
+    /// Logs the fault, once, where it is handled; the caller only learns its kind.
+    pub fn report(&self) {
+        let cause = self.source().map(tracing::field::display);
+        match self {
+            Self::Unavailable(_) => tracing::warn!(cause, "{self}"),
+            Self::Defect(..) => tracing::error!(cause, "{self}"),
+        }
+    }
+}
+
+/// Why a call failed as a whole.
+#[derive(Debug, Error)]
+pub enum CallError {
+    /// The caller's fault.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Ours.
+    #[error(transparent)]
+    Failed(#[from] Fault),
 }

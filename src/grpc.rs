@@ -1,8 +1,10 @@
 //! The only place with protobuf: check, call, map.
 
+mod account;
 pub mod authn;
+mod batch;
+mod changes;
 pub mod codec;
-mod convert;
 pub mod edge;
 mod status;
 pub mod sync;

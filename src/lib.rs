@@ -1,9 +1,10 @@
 //! Ironflow Sync: the backend that keeps the devices of a person in step, safely.
 //!
 //! A pure [`domain`] decides, [`store`] is the only place with SQL, [`grpc`] the only place with
-//! protobuf, and the verb [`push`] stands between them. Reading order: [`server`] puts it all
-//! together, [`push`] is the life of a batch, [`domain::decide`] the rules, [`store::batch`] how
-//! they become durable.
+//! protobuf, and the verbs [`push`], [`pull`] and [`watch`] stand between them. Reading order:
+//! [`server`] puts it all together, [`push`] is the life of a batch, [`domain::decide`] the rules,
+//! [`store::batch`] how they become durable; [`pull`] reads what changed, [`watch`] follows it, woken
+//! by [`feed`].
 //!
 //! The onlys, checked by `tests/architecture.rs`: only `domain` decides; only `store` speaks SQL;
 //! only `grpc` and `server` know tonic and prost; only `config` reads the environment; only
@@ -15,9 +16,14 @@ pub mod commands;
 pub mod config;
 pub mod domain;
 pub mod error;
+pub mod feed;
 pub mod grpc;
 pub mod postgres;
+pub mod presence;
+pub mod pull;
 pub mod push;
 pub mod server;
+pub mod status;
 pub mod store;
 pub mod telemetry;
+pub mod watch;

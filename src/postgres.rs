@@ -9,6 +9,7 @@
 //! | name | what | owner |
 //! |---|---|---|
 //! | `pg/` | the cluster, as `initdb` made it | the account Postgres runs as |
+//! | `pg.new/` | the same while `initdb` works; a leftover is removed | the same |
 //! | `run/` | the folder of the unix socket, mode 0700, made afresh at every start | the same |
 //! | `postgres.log`, `postgres.log.old` | what `initdb` and the server printed | us |
 //! | `service.lock` | held while a service uses the folder; says who | us |

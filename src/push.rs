@@ -1,4 +1,4 @@
-//! One batch: lock the scope, read, plan, write, answer.
+//! One batch: lock the scope, read, plan, write, wake, answer.
 
 use std::time::Instant;
 
@@ -11,8 +11,10 @@ use crate::domain::item::{Item, Submission};
 use crate::domain::plan::{Answer, BatchContext, Plan, Snapshot, plan};
 use crate::domain::scope::{DeviceId, Scope};
 use crate::error::Fault;
+use crate::feed::Feed;
+use crate::store::Store;
 use crate::store::batch::Author;
-use crate::store::{DeviceInfo, Store};
+use crate::store::device::DeviceInfo;
 
 /// A batch, ready to be decided.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub struct PushResponse {
 #[derive(Clone)]
 pub struct Push {
     store: Store,
+    /// Told of every commit.
+    feed: Feed,
     /// Work under way. Shutdown waits for it.
     tasks: TaskTracker,
     /// See [`BatchContext::copy_bytes_max`].
@@ -52,9 +56,10 @@ pub struct Push {
 
 impl Push {
     /// Work is spawned on `tasks`; answers hold at most `copy_bytes_max` bytes of server copies.
-    pub fn new(store: Store, tasks: TaskTracker, copy_bytes_max: usize) -> Self {
+    pub fn new(store: Store, feed: Feed, tasks: TaskTracker, copy_bytes_max: usize) -> Self {
         Self {
             store,
+            feed,
             tasks,
             copy_bytes_max,
         }
@@ -82,7 +87,7 @@ impl Push {
             Span::current().record("duration_ms", begun.elapsed().as_millis() as u64);
             match &result {
                 Ok(answers) => report(answers),
-                Err(fault) => report_fault(fault),
+                Err(fault) => fault.report(),
             }
             let answers = result?;
             let mutations = request.batch.iter().map(mutation).collect();
@@ -119,7 +124,10 @@ impl Push {
                 info: &request.info,
                 now: request.now,
             };
-            batch.write(&writes, &author).await?;
+            let revision = batch.write(&writes, &author).await?;
+            if !writes.is_empty() {
+                self.feed.publish(&request.scope, revision);
+            }
         }
         connection.give_back();
         Ok(answers)
@@ -142,13 +150,4 @@ fn report(answers: &[Answer]) {
         .record("conflicts", count(|a| matches!(a, Answer::Conflict(..))))
         .record("errors", count(|a| matches!(a, Answer::Rejected(_))));
     tracing::info!("batch settled");
-}
-
-/// Logs a fault, once; the caller only learns its kind.
-fn report_fault(fault: &Fault) {
-    let cause = std::error::Error::source(fault).map(field::display);
-    match fault {
-        Fault::Unavailable(_) => tracing::warn!(cause, "{fault}"),
-        Fault::Defect(..) => tracing::error!(cause, "{fault}"),
-    }
 }

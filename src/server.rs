@@ -19,21 +19,27 @@ use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 use crate::auth::Keys;
-use crate::config::{Limits, Listen};
+use crate::config::Config;
+use crate::domain::catalog::Catalog;
+use crate::feed::{Feed, FeedOptions};
 use crate::grpc::authn::Authentication;
 use crate::grpc::edge::EdgeLayer;
 use crate::grpc::proto::DESCRIPTORS;
 use crate::grpc::proto::sync_service_server::{SERVICE_NAME, SyncServiceServer};
 use crate::grpc::sync::Sync;
+use crate::presence::Presence;
+use crate::pull::Pull;
 use crate::push::Push;
 use crate::store::Store;
+use crate::watch::Watch;
 
 /// How often the health status is brought up to date. Also bounds how long it stays wrong.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long a quiet connection may be quiet before the server asks whether anybody is there, and
-/// how long it waits for the answer. Seldom enough for the radio of a phone.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
+/// how long it waits for the answer: together less than a minute, after which a stream whose peer has
+/// vanished is gone.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The service cannot run like this.
@@ -50,32 +56,40 @@ pub enum ServeError {
     WebOrigin(String),
 }
 
-/// Serves on `listener` until `shutdown` ends, then drains: new connections are refused, calls
-/// under way get `listen.drain_timeout()`. Work a batch has begun is never cut short by a caller.
+/// What a service is made of.
+pub struct Service {
+    /// Where the data is.
+    pub store: Store,
+    /// Who may call.
+    pub keys: Keys,
+    /// What is known of entity types.
+    pub catalog: Catalog,
+}
+
+/// Serves on `listener` until `shutdown` ends, then drains: new connections are refused, streams
+/// end, calls under way get `listen.drain_timeout()`. Work a batch has begun is never cut short by a
+/// caller.
 pub async fn serve(
-    store: Store,
-    keys: Keys,
-    listen: &Listen,
-    limits: &Limits,
+    service: Service,
+    config: &Config,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
-    let tasks = TaskTracker::new();
-    let push = Push::new(store.clone(), tasks.clone(), limits.message_bytes_max);
-    let sync = SyncServiceServer::new(Sync::new(push, limits.clone()))
-        .max_decoding_message_size(limits.message_bytes_max)
-        .accept_compressed(CompressionEncoding::Gzip)
-        .accept_compressed(CompressionEncoding::Zstd);
-    let sync = InterceptedService::new(sync, Authentication::new(Arc::new(keys)));
-    let (health, health_service) = tonic_health::server::health_reporter();
+    let store = service.store.clone();
+    let limits = &config.limits;
+    let pushes = TaskTracker::new();
     let stop = CancellationToken::new();
+    let feed = Feed::new();
+    let presence = Presence::default();
+    let sync = sync_service(service, config, &feed, &presence, &pushes, &stop);
+    let (health, health_service) = tonic_health::server::health_reporter();
 
     let server = Server::builder()
         .accept_http1(true) // for gRPC-Web
         .max_concurrent_streams(limits.connection_streams_max)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .layer(cors(&listen.web_origins)?)
+        .layer(cors(&config.listen.web_origins)?)
         .layer(GrpcWebLayer::new())
         .layer(EdgeLayer {
             call_timeout: limits.call_timeout(),
@@ -89,7 +103,19 @@ pub async fn serve(
             TcpIncoming::from(listener).with_nodelay(Some(true)),
             stop.clone().cancelled_owned(),
         );
-    let watched = tokio::spawn(watch_health(store, health.clone(), stop.clone()));
+    let options = FeedOptions {
+        notify: config.watching.notify,
+        poll_interval: config.watching.poll_interval(),
+    };
+    let background = TaskTracker::new();
+    let stopping = stop.clone();
+    let feed_store = store.clone();
+    background.spawn(async move { feed.run(&feed_store, options, stopping).await });
+    let stopping = stop.clone();
+    let presence_store = store.clone();
+    background.spawn(async move { presence.run(&presence_store, stopping).await });
+    background.spawn(watch_health(store, health.clone(), stop.clone()));
+    background.close();
 
     tokio::pin!(server);
     tokio::select! {
@@ -98,13 +124,11 @@ pub async fn serve(
     }
     tracing::info!("shutting down");
     stop.cancel();
-    // The last word on health: the watch has ended.
-    let _ = watched.await;
-    report_health(&health, ServingStatus::NotServing).await;
-    tasks.close();
-    let drained = tokio::time::timeout(listen.drain_timeout(), async {
+    pushes.close();
+    let drained = tokio::time::timeout(config.listen.drain_timeout(), async {
         let served = server.await;
-        tasks.wait().await;
+        pushes.wait().await;
+        background.wait().await;
         served
     });
     match drained.await {
@@ -112,6 +136,49 @@ pub async fn serve(
         Err(_) => tracing::warn!("calls were still under way when the drain timeout passed"),
     }
     Ok(())
+}
+
+fn sync_service(
+    service: Service,
+    config: &Config,
+    feed: &Feed,
+    presence: &Presence,
+    pushes: &TaskTracker,
+    stop: &CancellationToken,
+) -> InterceptedService<SyncServiceServer<Sync>, Authentication> {
+    let Service {
+        store,
+        keys,
+        catalog,
+    } = service;
+    let limits = config.limits.clone();
+    let catalog = Arc::new(catalog);
+    let message_bytes_max = limits.message_bytes_max;
+    let pull = Pull::new(store.clone(), catalog.clone(), presence.clone());
+    let sync = Sync {
+        push: Push::new(
+            store.clone(),
+            feed.clone(),
+            pushes.clone(),
+            message_bytes_max,
+        ),
+        watch: Watch::new(
+            pull.clone(),
+            feed.clone(),
+            config.watching.heartbeat_interval(),
+            stop.clone(),
+        ),
+        pull,
+        store,
+        presence: presence.clone(),
+        catalog,
+        limits,
+    };
+    let sync = SyncServiceServer::new(sync)
+        .max_decoding_message_size(message_bytes_max)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd);
+    InterceptedService::new(sync, Authentication::new(Arc::new(keys)))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {
@@ -153,7 +220,7 @@ async fn watch_health(store: Store, health: HealthReporter, stop: CancellationTo
             reported = Some(status);
         }
         tokio::select! {
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => return report_health(&health, ServingStatus::NotServing).await,
             () = tokio::time::sleep(HEALTH_INTERVAL) => (),
         }
     }

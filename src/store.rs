@@ -1,9 +1,12 @@
 //! The only place with SQL: one statement per file in `store/sql`, called from one file per task.
 
 pub mod batch;
-mod device;
+mod columns;
+pub mod device;
 mod fault;
+pub mod feed;
 pub mod migrations;
+pub mod page;
 
 use std::time::Duration;
 
@@ -12,8 +15,6 @@ use thiserror::Error;
 use tokio_postgres::{Config, NoTls};
 
 use crate::error::Fault;
-
-pub use device::DeviceInfo;
 
 /// How long a call waits for a free connection, and a connection for Postgres. A call that would
 /// wait longer is told to come back.
@@ -28,6 +29,8 @@ const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s \
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    /// For sessions outside the pool.
+    config: Config,
 }
 
 /// Settings no pool can be made from.
@@ -46,14 +49,15 @@ impl Store {
             .tcp_user_timeout(CONNECTION_WAIT)
             .keepalives_idle(Duration::from_secs(30));
         let recycling_method = RecyclingMethod::Fast;
-        let manager = Manager::from_config(config, NoTls, ManagerConfig { recycling_method });
+        let manager =
+            Manager::from_config(config.clone(), NoTls, ManagerConfig { recycling_method });
         let pool = Pool::builder(manager)
             .max_size(connections_max)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(CONNECTION_WAIT))
             .create_timeout(Some(CONNECTION_WAIT))
             .build()?;
-        Ok(Self { pool })
+        Ok(Self { pool, config })
     }
 
     /// Whether Postgres answers.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::catalog::Catalog;
 use super::clock::{Millis, edit_time};
 use super::entity::{Document, EntityKey, EntityType, MutationId};
 use super::json::{Json, Violation};
@@ -50,6 +51,17 @@ pub struct Sender {
     pub received: Millis,
 }
 
+/// What an item may be.
+#[derive(Debug, Clone, Copy)]
+pub struct ItemRules<'a> {
+    /// What is known of entity types.
+    pub catalog: &'a Catalog,
+    /// Bytes of data at most.
+    pub item_bytes_max: usize,
+    /// Whether the operator sends: only they write shared types, into the library.
+    pub operator: bool,
+}
+
 /// What an edit does to its entity.
 #[derive(Debug, Clone)]
 pub enum Change {
@@ -85,6 +97,8 @@ pub enum RejectionCode {
     InvalidData,
     /// The data is too large.
     TooLarge,
+    /// Only the operator writes this.
+    ReadOnly,
     /// Another item of the group failed.
     GroupAborted,
     /// Not decided this time.
@@ -124,15 +138,15 @@ pub struct Submission {
 
 impl Submission {
     /// Parses one item; a bad one becomes its own ERROR (promise 3).
-    pub fn parse(raw: RawItem, sender: &Sender, item_bytes_max: usize) -> Self {
+    pub fn parse(raw: RawItem, sender: &Sender, rules: &ItemRules<'_>) -> Self {
         Self {
             group: Some(raw.group_id.clone()).filter(|group| !group.is_empty()),
-            item: parse(raw, sender, item_bytes_max),
+            item: parse(raw, sender, rules),
         }
     }
 }
 
-fn parse(raw: RawItem, sender: &Sender, item_bytes_max: usize) -> Result<Item, Rejection> {
+fn parse(raw: RawItem, sender: &Sender, rules: &ItemRules<'_>) -> Result<Item, Rejection> {
     let invalid = |message: &str| Rejection::new(RejectionCode::InvalidItem, message);
     let entity_type = EntityType::new(&raw.entity_type).ok_or_else(|| {
         invalid(
@@ -140,6 +154,12 @@ fn parse(raw: RawItem, sender: &Sender, item_bytes_max: usize) -> Result<Item, R
              beginning with a letter",
         )
     })?;
+    if rules.catalog.rules(&entity_type).shared && !rules.operator {
+        return Err(Rejection::new(
+            RejectionCode::ReadOnly,
+            "entity_type: expected a type that devices may write, this one is shared by all users",
+        ));
+    }
     let entity_id = uuid(&raw.entity_id).ok_or_else(|| {
         invalid("entity_id: expected a UUID such as 6f1c5a4e-0d5b-4c57-9d0e-3f6f4f3a2b10")
     })?;
@@ -159,7 +179,7 @@ fn parse(raw: RawItem, sender: &Sender, item_bytes_max: usize) -> Result<Item, R
     };
     let change = match operation {
         Operation::Create | Operation::Update => {
-            Change::Put(Arc::new(document(raw.data, item_bytes_max)?))
+            Change::Put(Arc::new(document(raw.data, rules.item_bytes_max)?))
         }
         Operation::Delete => Change::Delete,
     };
@@ -290,16 +310,28 @@ mod tests {
         }
     }
 
+    fn parse(raw: RawItem, sender: &Sender) -> Submission {
+        let rules = ItemRules {
+            catalog: &Catalog::builtin(),
+            item_bytes_max: 64,
+            operator: false,
+        };
+        Submission::parse(raw, sender, &rules)
+    }
+
     fn parsed(change: impl FnOnce(&mut RawItem)) -> Result<Item, Rejection> {
         let mut raw = raw();
         change(&mut raw);
-        Submission::parse(raw, &sender(), 64).item
+        parse(raw, &sender()).item
     }
 
     #[test]
     fn bad_fields_are_named_with_what_was_expected() {
         type Case = (&'static str, RejectionCode, fn(&mut RawItem));
-        let cases: [Case; 17] = [
+        let cases: [Case; 18] = [
+            ("entity_type", RejectionCode::ReadOnly, |r| {
+                r.entity_type = "exercise_definition".into();
+            }),
             ("entity_type", RejectionCode::InvalidItem, |r| {
                 r.entity_type.clear()
             }),
@@ -363,7 +395,7 @@ mod tests {
             group_id: "g".into(),
             ..RawItem::default()
         };
-        let submission = Submission::parse(bad, &sender(), 64);
+        let submission = parse(bad, &sender());
         assert_eq!(submission.group.as_deref(), Some("g"));
         assert!(submission.item.is_err());
     }
@@ -405,7 +437,7 @@ mod tests {
             device: DeviceId::new("tablet").expect("valid"),
             ..sender()
         };
-        let elsewhere = Submission::parse(raw(), &tablet, 64).item.expect("valid");
+        let elsewhere = parse(raw(), &tablet).item.expect("valid");
         assert_ne!(elsewhere.mutation, first);
     }
 

@@ -51,6 +51,21 @@ impl Scope {
         Self(format!("user/{}", user.as_str()))
     }
 
+    /// The scope of what everybody may read and only the operator may write.
+    pub fn library() -> Self {
+        Self("library".to_owned())
+    }
+
+    /// A scope the store has kept; `None` if the text is none.
+    pub fn from_store(text: &str) -> Option<Self> {
+        let user = text.strip_prefix("user/").and_then(UserId::new);
+        let library = Self::library();
+        match user {
+            Some(user) => Some(Self::of(&user)),
+            None => (text == library.as_str()).then_some(library),
+        }
+    }
+
     /// The scope as the store keeps it.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -6,13 +6,14 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::error::{Fault, Refusal};
+use crate::error::{CallError, Fault, Refusal};
 
 /// The `domain` of every `ErrorInfo`.
 const ERROR_DOMAIN: &str = "ironflow.sync.v1";
 
-/// When to come back if the store is out of reach.
-const RETRY_DELAY: Duration = Duration::from_secs(2);
+/// When to come back at the earliest and at the latest, if the store is out of reach or the server
+/// ends. Spread out, so that not all devices come back at once.
+const RETRY_DELAY_MS: std::ops::Range<u64> = 500..4_000;
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
@@ -22,6 +23,9 @@ impl From<Refusal> for Status {
             Refusal::NotYours => (Code::PermissionDenied, "USER_MISMATCH"),
             Refusal::Invalid(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
             Refusal::TooManyItems { .. } => (Code::ResourceExhausted, "BATCH_TOO_LARGE"),
+            Refusal::CursorReset => (Code::FailedPrecondition, "CURSOR_RESET"),
+            Refusal::TokenExpired => (Code::Unauthenticated, "TOKEN_EXPIRED"),
+            Refusal::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
         };
         let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new());
         match &refusal {
@@ -37,9 +41,28 @@ impl From<Refusal> for Status {
             Refusal::TooManyItems { limit, .. } => {
                 details.add_quota_failure_violation("items", format!("at most {limit} in a batch"));
             }
-            Refusal::TokenMissing | Refusal::TokenInvalid(_) | Refusal::NotYours => (),
+            Refusal::ShuttingDown => {
+                details.set_retry_info(Some(retry_delay()));
+            }
+            Refusal::TokenMissing
+            | Refusal::TokenInvalid(_)
+            | Refusal::NotYours
+            | Refusal::CursorReset
+            | Refusal::TokenExpired => (),
         }
         Self::with_error_details(code, refusal.to_string(), details)
+    }
+}
+
+impl From<CallError> for Status {
+    fn from(error: CallError) -> Self {
+        match error {
+            CallError::Refused(refusal) => refusal.into(),
+            CallError::Failed(fault) => {
+                fault.report();
+                fault.into()
+            }
+        }
     }
 }
 
@@ -56,9 +79,13 @@ impl From<Fault> for Status {
     }
 }
 
+fn retry_delay() -> Duration {
+    Duration::from_millis(fastrand::u64(RETRY_DELAY_MS))
+}
+
 /// UNAVAILABLE, with when to come back.
 fn unavailable(message: &str) -> Status {
-    let mut details = ErrorDetails::with_retry_info(Some(RETRY_DELAY));
+    let mut details = ErrorDetails::with_retry_info(Some(retry_delay()));
     details.set_error_info("STORE_UNAVAILABLE", ERROR_DOMAIN, HashMap::new());
     Status::with_error_details(Code::Unavailable, message, details)
 }

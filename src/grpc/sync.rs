@@ -1,37 +1,115 @@
 //! `SyncService`: check, call, map.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
+use super::account::{server_info_response, status_response};
 use super::authn::caller;
-use super::convert::{echoes, push_request, sync_response};
+use super::batch::{device_id, echoes, push_request, sync_response};
+use super::changes::{as_pull, pull_request, pull_response, watch_response};
 use super::edge::now;
+use super::proto;
 use super::proto::sync_service_server::SyncService;
-use super::proto::{SyncRequest, SyncResponse};
 use crate::config::Limits;
+use crate::domain::catalog::Catalog;
+use crate::domain::scope::Scope;
+use crate::error::{CallError, Refusal};
+use crate::presence::Presence;
+use crate::pull::Pull;
 use crate::push::Push;
+use crate::status::status;
+use crate::store::Store;
+use crate::store::device::Seen;
+use crate::watch::Watch;
 
 /// The service behind the stubs.
 pub struct Sync {
-    push: Push,
-    limits: Limits,
-}
-
-impl Sync {
-    /// A service that pushes with `push`.
-    pub fn new(push: Push, limits: Limits) -> Self {
-        Self { push, limits }
-    }
+    /// Pushes.
+    pub push: Push,
+    /// Pulls.
+    pub pull: Pull,
+    /// Watches.
+    pub watch: Watch,
+    /// For what needs no verb of its own.
+    pub store: Store,
+    /// Told who was here.
+    pub presence: Presence,
+    /// What is known of entity types.
+    pub catalog: Arc<Catalog>,
+    /// What a call may ask for.
+    pub limits: Limits,
 }
 
 #[tonic::async_trait]
 impl SyncService for Sync {
-    async fn sync(&self, request: Request<SyncRequest>) -> Result<Response<SyncResponse>, Status> {
+    async fn sync(
+        &self,
+        request: Request<proto::SyncRequest>,
+    ) -> Result<Response<proto::SyncResponse>, Status> {
         let now = now();
         let caller = caller(&request)?;
         let request = request.into_inner();
         let echoes = echoes(&request);
-        let request = push_request(request, caller, &self.limits, now)?;
+        let request = push_request(request, caller, &self.limits, &self.catalog, now)?;
         let pushed = self.push.run(request).await?;
         Ok(Response::new(sync_response(echoes, pushed, now)))
+    }
+
+    async fn pull(
+        &self,
+        request: Request<proto::PullRequest>,
+    ) -> Result<Response<proto::PullResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = pull_request(request.into_inner(), &caller, &self.limits)?;
+        let page = self.pull.run(&request, now()).await?;
+        Ok(Response::new(pull_response(page)))
+    }
+
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<proto::WatchResponse, Status>> + Send>>;
+
+    async fn watch(
+        &self,
+        request: Request<proto::WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let caller = caller(&request)?;
+        let request = pull_request(as_pull(request.into_inner()), &caller, &self.limits)?;
+        let valid_ms = caller.expires.0.saturating_sub(now().0);
+        let valid = Duration::from_millis(valid_ms.max(0) as u64);
+        let events = self.watch.clone().follow(request, valid, now);
+        let messages = events.map(|event| event.map(watch_response).map_err(Status::from));
+        Ok(Response::new(Box::pin(messages)))
+    }
+
+    async fn get_status(
+        &self,
+        request: Request<proto::GetStatusRequest>,
+    ) -> Result<Response<proto::GetStatusResponse>, Status> {
+        let caller = caller(&request)?;
+        let device = device_id(&request.into_inner().device_id)
+            .map_err(|problem| Refusal::Invalid(vec![problem]))?;
+        let scope = Scope::of(&caller.user);
+        let status = status(&self.store, &scope, &device)
+            .await
+            .map_err(CallError::Failed)?;
+        self.presence.saw(Seen {
+            scope,
+            device,
+            at: now(),
+            pulled: None,
+        });
+        Ok(Response::new(status_response(status)))
+    }
+
+    async fn get_server_info(
+        &self,
+        request: Request<proto::GetServerInfoRequest>,
+    ) -> Result<Response<proto::GetServerInfoResponse>, Status> {
+        caller(&request)?;
+        let info = server_info_response(&self.limits, &self.catalog);
+        Ok(Response::new(info))
     }
 }

@@ -22,6 +22,9 @@ pub(super) const SUPERUSER: &str = "ironflow";
 /// The database of the service.
 pub(super) const DATABASE: &str = "ironflow";
 
+/// Makes [`DATABASE`].
+const CREATE_DATABASE: &str = "create database ironflow";
+
 /// The database every cluster has, from which others are made.
 const MAINTENANCE_DATABASE: &str = "postgres";
 
@@ -38,8 +41,10 @@ const SETTINGS: [&str; 9] = [
     "listen_addresses=",
     "unix_socket_permissions=0700",
     "port=5432", // only a part of the socket's name
-    // The log is ours, and holds no user data: no statements, no parameters, and
-    // no DETAIL lines, which quote the row or key a constraint refused.
+    // The log is ours, and user data stays out of it: no statements, no
+    // parameters, and no DETAIL lines, which quote the row or key a constraint
+    // refused. Only text that can not be parsed is still quoted; the parameters
+    // tokio-postgres sends are binary and not parsed.
     "logging_collector=off",
     "log_statement=none",
     "log_min_error_statement=panic",
@@ -164,12 +169,11 @@ impl Server {
     async fn create_database(&self) -> Result<(), tokio_postgres::Error> {
         let maintenance = connection(&self.socket_dir, MAINTENANCE_DATABASE);
         let (client, connection) = maintenance.connect(NoTls).await?;
-        let statement = format!("create database {DATABASE}");
         let (created, _) = tokio::join!(
             async {
                 // Moved in here: the connection ends when its client is dropped.
                 let client = client;
-                client.batch_execute(&statement).await
+                client.batch_execute(CREATE_DATABASE).await
             },
             connection
         );

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
 use deadpool_postgres::{Object, Transaction};
 use tokio_postgres::Row;
@@ -13,6 +13,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::Store;
+use super::columns::{millis, ordinal, parsed, system_time, unexpected, version};
 use super::device::{DeviceInfo, RECORD_DEVICE};
 use crate::domain::clock::Millis;
 use crate::domain::decide::{Resolution, Written};
@@ -20,7 +21,7 @@ use crate::domain::entity::{Content, Document, EntityKey, Stored};
 use crate::domain::item::Item;
 use crate::domain::plan::{EntityWrite, NewVersion, Snapshot};
 use crate::domain::scope::{DeviceId, Scope};
-use crate::domain::version::{Revision, Version};
+use crate::domain::version::Revision;
 use crate::error::Fault;
 
 const LOCK_SCOPE: &str = include_str!("sql/lock_scope.sql");
@@ -140,14 +141,19 @@ impl Batch<'_> {
         })
     }
 
-    /// Writes what a plan says and commits: all of it, or nothing.
+    /// Writes what a plan says and commits: all of it, or nothing. Returns the scope's revision then.
     ///
     /// The lock already makes sure that it fits what is stored. The statements say so once
     /// more, and a count that is off ends the batch without a trace.
-    pub async fn write(self, writes: &[EntityWrite], author: &Author<'_>) -> Result<(), Fault> {
-        if !writes.is_empty() {
-            self.write_versions(writes, author).await?;
-        }
+    pub async fn write(
+        self,
+        writes: &[EntityWrite],
+        author: &Author<'_>,
+    ) -> Result<Revision, Fault> {
+        let revision = match writes {
+            [] => self.revision,
+            _ => self.write_versions(writes, author).await?,
+        };
         let record = self.transaction.prepare_cached(RECORD_DEVICE).await?;
         let info = author.info;
         let parameters: [&(dyn ToSql + Sync); 7] = [
@@ -161,7 +167,7 @@ impl Batch<'_> {
         ];
         self.transaction.execute(&record, &parameters).await?;
         self.transaction.commit().await?;
-        Ok(())
+        Ok(revision)
     }
 
     /// Ends a batch that shall leave no trace.
@@ -173,7 +179,7 @@ impl Batch<'_> {
         &self,
         writes: &[EntityWrite],
         author: &Author<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<Revision, Fault> {
         let mut inserted = Columns::default();
         let mut updated = Columns::default();
         let mut passed = Columns::default();
@@ -211,12 +217,14 @@ impl Batch<'_> {
         self.run(INSERT_VERSIONS, &parameters, passed.len()).await?;
         let versions = inserted.len() + updated.len() + passed.len();
         let last = self.revision.after(versions);
-        let advance: [&(dyn ToSql + Sync); 3] = [
+        let advance: [&(dyn ToSql + Sync); 4] = [
             &self.scope.as_str(),
             &self.revision.number(),
             &last.number(),
+            &(inserted.len() as i64),
         ];
-        self.run(ADVANCE_SCOPE, &advance, 1).await
+        self.run(ADVANCE_SCOPE, &advance, 1).await?;
+        Ok(last)
     }
 
     /// Runs a statement that must touch exactly `rows` rows; with none to touch it is left out.
@@ -333,13 +341,11 @@ fn entity_ids(keys: &[&EntityKey]) -> Vec<Uuid> {
     keys.iter().map(|key| key.entity_id).collect()
 }
 
-/// What the row's column `ordinal` (1, 2, ..) counts.
+/// What the row is about.
 fn of_ordinal<'a, T>(all: &[&'a T], row: &Row) -> Result<&'a T, Fault> {
-    let ordinal: i64 = row.try_get("ordinal")?;
-    usize::try_from(ordinal - 1)
-        .ok()
-        .and_then(|i| all.get(i).copied())
-        .ok_or_else(|| Fault::Defect(format!("a row for place {ordinal}"), None))
+    all.get(ordinal(row)?)
+        .copied()
+        .ok_or_else(|| unexpected("ordinal"))
 }
 
 fn stored(row: &Row) -> Result<Stored, Fault> {
@@ -366,32 +372,6 @@ fn written_before(row: &Row) -> Result<Written, Fault> {
         resolution: parsed(row, "resolution", resolution)?,
         at: millis(row, "updated_at")?,
     })
-}
-
-fn version(row: &Row, column: &str) -> Result<Version, Fault> {
-    let number: i32 = row.try_get(column)?;
-    Version::new(number).ok_or_else(|| unexpected(column))
-}
-
-fn parsed<T>(row: &Row, column: &str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T, Fault> {
-    parse(row.try_get(column)?).ok_or_else(|| unexpected(column))
-}
-
-fn millis(row: &Row, column: &str) -> Result<Millis, Fault> {
-    let time: SystemTime = row.try_get(column)?;
-    let since_epoch = time
-        .duration_since(UNIX_EPOCH)
-        .map_err(|_| unexpected(column))?;
-    Ok(Millis(since_epoch.as_millis() as i64))
-}
-
-fn unexpected(column: &str) -> Fault {
-    Fault::Defect(format!("unexpected value in column {column}"), None)
-}
-
-/// The time as Postgres takes it; times before 1970 do not occur.
-fn system_time(time: Millis) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(time.0.max(0) as u64)
 }
 
 fn resolution_name(resolution: Resolution) -> &'static str {

@@ -1,5 +1,21 @@
 //! The installations of an app a user calls from.
 
+use std::time::SystemTime;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::Store;
+use super::columns::{millis, parsed, system_time};
+use crate::domain::clock::Millis;
+use crate::domain::scope::{DeviceId, Scope};
+use crate::domain::version::Revision;
+use crate::error::Fault;
+
+const RECORD_SEEN: &str = include_str!("sql/record_seen.sql");
+const READ_DEVICES: &str = include_str!("sql/read_devices.sql");
+const COUNT_WAITING: &str = include_str!("sql/count_waiting.sql");
+
 /// Remembers the device of a batch.
 pub(super) const RECORD_DEVICE: &str = include_str!("sql/record_device.sql");
 
@@ -14,4 +30,102 @@ pub struct DeviceInfo {
     pub app_version: Option<String>,
     /// Items it still has queued.
     pub pending_count: i32,
+}
+
+/// A device that was here.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Whose device.
+    pub scope: Scope,
+    /// Which.
+    pub device: DeviceId,
+    /// When.
+    pub at: Millis,
+    /// Up to which revision of its user's scope it has everything; `None`: it did not pull.
+    pub pulled: Option<Revision>,
+}
+
+/// A device as the registry knows it.
+#[derive(Debug)]
+pub struct KnownDevice {
+    /// Its id.
+    pub device: DeviceId,
+    /// What it said of itself when it last pushed.
+    pub info: DeviceInfo,
+    /// When it was last seen.
+    pub last_seen: Millis,
+}
+
+/// What waits for a device.
+#[derive(Debug)]
+pub struct Waiting {
+    /// When the device was last seen; `None`: never.
+    pub last_seen: Option<Millis>,
+    /// How many entities others have changed since it pulled, as far as was counted.
+    pub changes: i64,
+}
+
+impl Store {
+    /// Remembers that devices were here; each device once.
+    pub async fn record_seen(&self, seen: &[Seen]) -> Result<(), Fault> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(RECORD_SEEN).await?;
+        let pulled = |seen: &Seen| seen.pulled.map(Revision::number);
+        let parameters: [&(dyn ToSql + Sync); 4] = [
+            &seen
+                .iter()
+                .map(|seen| seen.scope.as_str())
+                .collect::<Vec<_>>(),
+            &seen
+                .iter()
+                .map(|seen| seen.device.as_str())
+                .collect::<Vec<_>>(),
+            &seen
+                .iter()
+                .map(|seen| system_time(seen.at))
+                .collect::<Vec<_>>(),
+            &seen.iter().map(pulled).collect::<Vec<_>>(),
+        ];
+        client.execute(&statement, &parameters).await?;
+        Ok(())
+    }
+
+    /// The devices of a user, the one seen last first.
+    pub async fn read_devices(&self, scope: &Scope, limit: i64) -> Result<Vec<KnownDevice>, Fault> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(READ_DEVICES).await?;
+        let rows = client.query(&statement, &[&scope.as_str(), &limit]).await?;
+        rows.iter().map(known_device).collect()
+    }
+
+    /// What waits for a device; counting stops at `limit`.
+    pub async fn count_waiting(
+        &self,
+        scope: &Scope,
+        device: &DeviceId,
+        limit: i64,
+    ) -> Result<Waiting, Fault> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(COUNT_WAITING).await?;
+        let parameters: [&(dyn ToSql + Sync); 3] = [&scope.as_str(), &device.as_str(), &limit];
+        let row = client.query_one(&statement, &parameters).await?;
+        let seen: Option<SystemTime> = row.try_get("last_seen_at")?;
+        Ok(Waiting {
+            last_seen: seen.map(|_| millis(&row, "last_seen_at")).transpose()?,
+            changes: row.try_get("waiting")?,
+        })
+    }
+}
+
+fn known_device(row: &Row) -> Result<KnownDevice, Fault> {
+    Ok(KnownDevice {
+        device: parsed(row, "device_id", DeviceId::new)?,
+        info: DeviceInfo {
+            label: row.try_get("label")?,
+            platform: row.try_get("platform")?,
+            app_version: row.try_get("app_version")?,
+            pending_count: row.try_get("pending_count")?,
+        },
+        last_seen: millis(row, "last_seen_at")?,
+    })
 }

@@ -32,7 +32,7 @@ macro_rules! migration {
 }
 
 /// In the order they are applied.
-const MIGRATIONS: [Migration; 1] = [migration!("0001_entities")];
+const MIGRATIONS: [Migration; 2] = [migration!("0001_entities"), migration!("0002_feed")];
 
 /// Why the tables could not be brought up to date.
 #[derive(Debug, Error)]

@@ -1,4 +1,5 @@
 //! The service as a device sees it.
 
+mod pull;
 mod races;
 mod sync;

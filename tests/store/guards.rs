@@ -9,8 +9,9 @@ use ironflow_sync::domain::plan::{EntityWrite, NewVersion};
 use ironflow_sync::domain::scope::{DeviceId, Scope, UserId};
 use ironflow_sync::domain::version::{Revision, Version};
 use ironflow_sync::error::Fault;
+use ironflow_sync::store::Store;
 use ironflow_sync::store::batch::Author;
-use ironflow_sync::store::{DeviceInfo, Store};
+use ironflow_sync::store::device::DeviceInfo;
 use uuid::Uuid;
 
 use crate::support::TestDatabase;

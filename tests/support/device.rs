@@ -1,10 +1,16 @@
 //! A device of a user: pushes items, as an app would.
 
+use std::collections::BTreeMap;
+
 use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
-use ironflow_sync::grpc::proto::{SyncItem, SyncRequest, SyncResponse, SyncResult};
+use ironflow_sync::grpc::proto::{
+    Entity, GetServerInfoRequest, GetServerInfoResponse, GetStatusRequest, GetStatusResponse,
+    PullRequest, PullResponse, SyncItem, SyncRequest, SyncResponse, SyncResult, WatchRequest,
+    WatchResponse,
+};
 use serde_json::Value;
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 use uuid::Uuid;
 
 /// An installation of an app.
@@ -52,10 +58,7 @@ impl Device {
 
     /// Sends a request as it is, with this device's token.
     pub async fn send(&mut self, request: SyncRequest) -> Result<SyncResponse, Status> {
-        let mut request = Request::new(request);
-        let bearer = format!("Bearer {}", self.token);
-        let value = bearer.parse().expect("a token is ASCII");
-        request.metadata_mut().insert("authorization", value);
+        let request = self.authorized(request);
         Ok(self.client.sync(request).await?.into_inner())
     }
 }
@@ -79,5 +82,90 @@ pub fn delete(entity_id: Uuid, base: i32) -> SyncItem {
         operation: "delete".to_owned(),
         data: Vec::new(),
         ..put(entity_id, base, &Value::Null)
+    }
+}
+
+/// What a device has stored: data and version by type and id; deleted entities are gone.
+pub type LocalStore = BTreeMap<(String, String), (Value, i32)>;
+
+/// Takes a page over into a device's store, as an app does.
+pub fn adopt(store: &mut LocalStore, entities: &[Entity]) {
+    for entity in entities {
+        let key = (entity.entity_type.clone(), entity.entity_id.clone());
+        if entity.deleted {
+            store.remove(&key);
+        } else {
+            let data = serde_json::from_slice(&entity.data).expect("the data is JSON");
+            store.insert(key, (data, entity.version));
+        }
+    }
+}
+
+impl Device {
+    /// A request for a page after a cursor.
+    pub fn page_after(&self, cursor: &str) -> PullRequest {
+        PullRequest {
+            device_id: self.device_id.clone(),
+            cursor: cursor.to_owned(),
+            ..PullRequest::default()
+        }
+    }
+
+    /// Sends a request for a page as it is, with this device's token.
+    pub async fn pull(&mut self, request: PullRequest) -> Result<PullResponse, Status> {
+        let request = self.authorized(request);
+        Ok(self.client.pull(request).await?.into_inner())
+    }
+
+    /// Pulls pages until there is no more; what came, and where to go on.
+    pub async fn pull_all(&mut self, mut request: PullRequest) -> (Vec<Entity>, String) {
+        let mut entities = Vec::new();
+        loop {
+            let page = self.pull(request.clone()).await.expect("a page");
+            entities.extend(page.entities);
+            request.cursor = page.cursor;
+            if !page.has_more {
+                return (entities, request.cursor);
+            }
+        }
+    }
+
+    /// Watches from a cursor.
+    pub async fn watch(
+        &mut self,
+        request: PullRequest,
+    ) -> Result<Streaming<WatchResponse>, Status> {
+        let request = self.authorized(WatchRequest {
+            device_id: request.device_id,
+            cursor: request.cursor,
+            entity_types: request.entity_types,
+            page_size: request.page_size,
+            include_own: request.include_own,
+            schema_version: request.schema_version,
+        });
+        Ok(self.client.watch(request).await?.into_inner())
+    }
+
+    /// How the account is doing.
+    pub async fn status(&mut self) -> GetStatusResponse {
+        let device_id = self.device_id.clone();
+        let request = self.authorized(GetStatusRequest { device_id });
+        let status = self.client.get_status(request).await;
+        status.expect("a status").into_inner()
+    }
+
+    /// What the server is.
+    pub async fn server_info(&mut self) -> GetServerInfoResponse {
+        let request = self.authorized(GetServerInfoRequest {});
+        let info = self.client.get_server_info(request).await;
+        info.expect("an answer").into_inner()
+    }
+
+    fn authorized<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        let bearer = format!("Bearer {}", self.token);
+        let value = bearer.parse().expect("a token is ASCII");
+        request.metadata_mut().insert("authorization", value);
+        request
     }
 }

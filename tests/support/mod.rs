@@ -9,5 +9,5 @@ pub mod service;
 
 pub use database::TestDatabase;
 #[allow(unused_imports)] // as above
-pub use device::{Device, delete, put};
+pub use device::{Device, LocalStore, adopt, delete, put};
 pub use service::TestService;

@@ -6,10 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Parser;
 use ironflow_sync::auth::Keys;
 use ironflow_sync::config::Config;
+use ironflow_sync::domain::catalog::Catalog;
 use ironflow_sync::domain::clock::Millis;
 use ironflow_sync::domain::scope::UserId;
 use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
-use ironflow_sync::server::{ServeError, serve};
+use ironflow_sync::server::{ServeError, Service, serve};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -43,6 +44,11 @@ impl TestService {
 
     /// A service on a database.
     pub async fn on(database: TestDatabase, arguments: &[&str]) -> Self {
+        Self::knowing(database, arguments, Catalog::builtin()).await
+    }
+
+    /// A service with a catalog.
+    pub async fn knowing(database: TestDatabase, arguments: &[&str], catalog: Catalog) -> Self {
         let line = ["ironflow-sync"].iter().chain(arguments);
         let config = Config::try_parse_from(line).expect("arguments");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -54,15 +60,12 @@ impl TestService {
             let shutdown = async {
                 let _ = stopped.await;
             };
-            serve(
+            let service = Service {
                 store,
                 keys,
-                &config.listen,
-                &config.limits,
-                listener,
-                shutdown,
-            )
-            .await
+                catalog,
+            };
+            serve(service, &config, listener, shutdown).await
         });
         Self {
             address,

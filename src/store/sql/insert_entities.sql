@@ -6,13 +6,13 @@
 -- $11 edit_time timestamptz[], $12 foreign_version integer[]
 -- Count: one per entity; entities_pkey refuses one that exists after all.
 insert into entities (
-    scope, entity_type, entity_id, version, revision, deleted, data, resolution,
+    scope, entity_type, entity_id, version, revision, deleted, data, data_bytes, resolution,
     device_id, foreign_version, mutation_id, edit_time, created_at, updated_at
 )
 select
     $1, new.entity_type, new.entity_id, new.version, new.revision, new.data is null,
-    new.data::jsonb, new.resolution, $2, new.foreign_version, new.mutation_id, new.edit_time,
-    $3, $3
+    new.data::jsonb, coalesce(octet_length(new.data), 0), new.resolution,
+    $2, new.foreign_version, new.mutation_id, new.edit_time, $3, $3
 from unnest(
     $4::text[], $5::uuid[], $6::integer[], $7::bigint[], $8::text[], $9::text[], $10::uuid[],
     $11::timestamptz[], $12::integer[]

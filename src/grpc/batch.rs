@@ -1,16 +1,17 @@
-//! Between the messages of the wire and the types of the domain.
+//! Pushing, between the messages of the wire and the types of the domain.
 
 use super::proto;
 use crate::auth::Caller;
 use crate::config::Limits;
+use crate::domain::catalog::Catalog;
 use crate::domain::clock::Millis;
 use crate::domain::decide::Resolution;
-use crate::domain::item::{RawItem, Rejection, RejectionCode, Sender, Submission};
+use crate::domain::item::{ItemRules, RawItem, Rejection, RejectionCode, Sender, Submission};
 use crate::domain::plan::{Answer, Conflict, ServerCopy};
 use crate::domain::scope::{DeviceId, LABEL_BYTES_MAX, Scope};
 use crate::error::{FieldProblem, Refusal};
 use crate::push::{PushRequest, PushResponse};
-use crate::store::DeviceInfo;
+use crate::store::device::DeviceInfo;
 
 /// What of an item its answer repeats.
 pub(super) struct Echo {
@@ -37,6 +38,7 @@ pub(super) fn push_request(
     request: proto::SyncRequest,
     caller: Caller,
     limits: &Limits,
+    catalog: &Catalog,
     now: Millis,
 ) -> Result<PushRequest, Refusal> {
     if !request.user_id.is_empty() && request.user_id != caller.user.as_str() {
@@ -56,10 +58,15 @@ pub(super) fn push_request(
         client_time: request.client_time,
         received: now,
     };
+    let rules = ItemRules {
+        catalog,
+        item_bytes_max: limits.item_bytes_max,
+        operator: false,
+    };
     let batch = request
         .items
         .into_iter()
-        .map(|item| Submission::parse(raw_item(item), &sender, limits.item_bytes_max))
+        .map(|item| Submission::parse(raw_item(item), &sender, &rules))
         .collect();
     Ok(PushRequest {
         scope,
@@ -95,22 +102,16 @@ pub(super) fn sync_response(
 
 /// The device of a request, and what it says of itself.
 fn device(request: &proto::SyncRequest) -> Result<(DeviceId, DeviceInfo), Refusal> {
-    const EXPECTED: &str = "1-128 bytes without NUL";
     let mut problems = Vec::new();
-    let device = DeviceId::new(&request.device_id);
-    if device.is_none() {
-        problems.push(FieldProblem {
-            field: "device_id",
-            expected: EXPECTED,
-        });
+    let device = device_id(&request.device_id);
+    if let Err(problem) = &device {
+        problems.push(problem.clone());
     }
     let mut label = |field, text: &str| {
         let fits = text.len() <= LABEL_BYTES_MAX && !text.contains('\0');
         if !fits {
-            problems.push(FieldProblem {
-                field,
-                expected: EXPECTED,
-            });
+            let expected = "at most 128 bytes without NUL";
+            problems.push(FieldProblem { field, expected });
         }
         Some(text.to_owned()).filter(|text| !text.is_empty())
     };
@@ -122,9 +123,17 @@ fn device(request: &proto::SyncRequest) -> Result<(DeviceId, DeviceInfo), Refusa
         pending_count: request.pending_count.max(0),
     };
     match device {
-        Some(device) if problems.is_empty() => Ok((device, info)),
+        Ok(device) if problems.is_empty() => Ok((device, info)),
         _ => Err(Refusal::Invalid(problems)),
     }
+}
+
+/// The device that calls.
+pub(super) fn device_id(text: &str) -> Result<DeviceId, FieldProblem> {
+    DeviceId::new(text).ok_or(FieldProblem {
+        field: "device_id",
+        expected: "1-128 bytes without NUL",
+    })
 }
 
 fn raw_item(item: proto::SyncItem) -> RawItem {
@@ -193,6 +202,7 @@ fn rejection_result(rejection: Rejection) -> proto::SyncResult {
         RejectionCode::InvalidItem => proto::ErrorCode::InvalidItem,
         RejectionCode::InvalidData => proto::ErrorCode::InvalidData,
         RejectionCode::TooLarge => proto::ErrorCode::TooLarge,
+        RejectionCode::ReadOnly => proto::ErrorCode::ReadOnly,
         RejectionCode::GroupAborted => proto::ErrorCode::GroupAborted,
         RejectionCode::RetryLater => proto::ErrorCode::RetryLater,
     };

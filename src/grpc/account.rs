@@ -1,0 +1,69 @@
+//! Status and server info, as messages.
+
+use super::changes::PAGE_SIZE_DEFAULT;
+use super::edge::now;
+use super::proto;
+use crate::config::Limits;
+use crate::domain::catalog::{Catalog, Tier};
+use crate::domain::json::DEPTH_MAX;
+use crate::status::Status;
+use crate::store::device::KnownDevice;
+
+/// How an account is doing, as a message.
+pub(super) fn status_response(status: Status) -> proto::GetStatusResponse {
+    proto::GetStatusResponse {
+        last_sync_time: status.waiting.last_seen.unwrap_or_default().0,
+        waiting_changes: status.waiting.changes,
+        devices: status.devices.into_iter().map(device).collect(),
+        server_time: now().0,
+    }
+}
+
+fn device(known: KnownDevice) -> proto::DeviceStatus {
+    proto::DeviceStatus {
+        device_id: known.device.as_str().to_owned(),
+        label: known.info.label.unwrap_or_default(),
+        platform: known.info.platform.unwrap_or_default(),
+        app_version: known.info.app_version.unwrap_or_default(),
+        last_seen_time: known.last_seen.0,
+        pending_count: known.info.pending_count,
+    }
+}
+
+/// What the server is and allows, as a message.
+pub(super) fn server_info_response(
+    limits: &Limits,
+    catalog: &Catalog,
+) -> proto::GetServerInfoResponse {
+    // No limit that can be set reaches the largest int32.
+    let int32 = |limit: usize| i32::try_from(limit).unwrap_or(i32::MAX);
+    let entity_types = catalog.types().map(|(name, rules)| proto::EntityTypeInfo {
+        entity_type: name.as_str().to_owned(),
+        policy: if rules.shared {
+            "server_authoritative"
+        } else {
+            "ask"
+        }
+        .to_owned(),
+        tier: match rules.tier {
+            Tier::Core => "core",
+            Tier::Supporting => "supporting",
+            Tier::OnDemand => "on_demand",
+        }
+        .to_owned(),
+        since: rules.since,
+        shared: rules.shared,
+    });
+    proto::GetServerInfoResponse {
+        server_version: env!("CARGO_PKG_VERSION").to_owned(),
+        limits: Some(proto::Limits {
+            batch_items_max: int32(limits.batch_items_max),
+            item_bytes_max: int32(limits.item_bytes_max),
+            message_bytes_max: int32(limits.message_bytes_max),
+            json_depth_max: int32(DEPTH_MAX),
+            page_size_default: PAGE_SIZE_DEFAULT.min(limits.page_size_max),
+            page_size_max: limits.page_size_max,
+        }),
+        entity_types: entity_types.collect(),
+    }
+}

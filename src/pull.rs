@@ -1,0 +1,172 @@
+//! One page of what changed after a cursor.
+
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
+
+use crate::domain::catalog::Catalog;
+use crate::domain::clock::Millis;
+use crate::domain::cursor::{Binding, Cursor, CursorKey};
+use crate::domain::entity::EntityType;
+use crate::domain::page::{CursorProblem, PageEnd, PageQuery, page_end, page_query};
+use crate::domain::scope::{DeviceId, Scope};
+use crate::domain::version::Revision;
+use crate::error::{CallError, Fault, FieldProblem, Refusal};
+use crate::presence::Presence;
+use crate::store::Store;
+use crate::store::device::Seen;
+use crate::store::page::{Entity, PageLimits};
+
+/// About how many bytes of data a page holds.
+const PAGE_BYTES_MAX: i64 = 1024 * 1024;
+
+/// How many changes a page of some types looks through. It bounds what a page costs however rare the
+/// types are; such a page may be empty although there is more.
+const FILTERED_ROWS_MAX: i64 = 4_000;
+
+/// What a device wants to know.
+#[derive(Debug, Clone)]
+pub struct PullRequest {
+    /// The user's scope; the library comes with it.
+    pub scope: Scope,
+    /// Who asks.
+    pub device: DeviceId,
+    /// What the last page gave; empty: from the beginning.
+    pub cursor: String,
+    /// Only these types; empty: all that are not on-demand.
+    pub types: Vec<EntityType>,
+    /// How many entities at most.
+    pub page_size: i64,
+    /// Also what the device wrote itself.
+    pub include_own: bool,
+    /// The newest schema the app understands.
+    pub schema: i32,
+}
+
+/// One page.
+#[derive(Debug)]
+pub struct Page {
+    /// What changed, in order.
+    pub entities: Vec<Entity>,
+    /// Where the next page begins.
+    pub cursor: String,
+    /// Whether there is more now.
+    pub has_more: bool,
+    /// About how many entities are still to come.
+    pub remaining: i64,
+    /// How far the page got in the library and in the user's scope.
+    pub reached: [Revision; 2],
+}
+
+/// Pulls pages. Cheap to clone.
+#[derive(Clone)]
+pub struct Pull {
+    store: Store,
+    catalog: Arc<Catalog>,
+    presence: Presence,
+    cursor_key: Arc<OnceCell<CursorKey>>,
+}
+
+impl Pull {
+    /// Pages from `store`, to apps that know `catalog`; who pulls is told to `presence`.
+    pub fn new(store: Store, catalog: Arc<Catalog>, presence: Presence) -> Self {
+        Self {
+            store,
+            catalog,
+            presence,
+            cursor_key: Arc::default(),
+        }
+    }
+
+    /// Reads one page.
+    pub async fn run(&self, request: &PullRequest, now: Millis) -> Result<Page, CallError> {
+        let key = self.cursor_key().await?;
+        let binding = binding(request);
+        let cursor = decode(&request.cursor, &binding, key)?;
+        let query = page_query(cursor.as_ref(), &binding, request.schema, &self.catalog)
+            .map_err(refusal)?;
+        let leave_out = (!request.include_own).then_some(&request.device);
+        let limits = limits(&query, request.page_size);
+        let read = self.store.read_page(&query, leave_out, limits).await?;
+        let end = page_end(
+            &query,
+            &read.lanes,
+            read.exhausted,
+            read.epoch,
+            request.schema,
+            cursor.as_ref(),
+        );
+        let PageEnd {
+            cursor: next,
+            has_more,
+            remaining,
+        } = end.map_err(refusal)?;
+        self.presence.saw(Seen {
+            scope: request.scope.clone(),
+            device: request.device.clone(),
+            at: now,
+            // What this page holds has arrived only once the device asks for the next.
+            pulled: Some(cursor.map_or_else(Default::default, |cursor| cursor.user.after)),
+        });
+        Ok(Page {
+            entities: read.entities,
+            cursor: next.encode(&binding, key),
+            has_more,
+            remaining,
+            reached: [next.library.after, next.user.after],
+        })
+    }
+
+    async fn cursor_key(&self) -> Result<&CursorKey, Fault> {
+        self.cursor_key
+            .get_or_try_init(|| self.store.cursor_key())
+            .await
+    }
+}
+
+fn binding(request: &PullRequest) -> Binding {
+    let mut types = request.types.clone();
+    types.sort();
+    types.dedup();
+    Binding {
+        scope: request.scope.clone(),
+        types,
+    }
+}
+
+fn decode(text: &str, binding: &Binding, key: &CursorKey) -> Result<Option<Cursor>, Refusal> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Cursor::decode(text, binding, key).map(Some).map_err(|_| {
+        invalid_cursor("one this server gave to this user for the same entity_types, or nothing")
+    })
+}
+
+fn refusal(problem: CursorProblem) -> Refusal {
+    match problem {
+        CursorProblem::OlderSchema => {
+            invalid_cursor("one for this schema_version or an older one, or nothing")
+        }
+        CursorProblem::Reset => Refusal::CursorReset,
+    }
+}
+
+fn invalid_cursor(expected: &'static str) -> Refusal {
+    let field = "cursor";
+    Refusal::Invalid(vec![FieldProblem { field, expected }])
+}
+
+fn limits(query: &PageQuery, page_size: i64) -> PageLimits {
+    let filtered = query.types.only.is_some() || query.lanes.iter().any(|lane| lane.new_types);
+    PageLimits {
+        // One more than is shown tells whether there is more.
+        rows: if filtered {
+            FILTERED_ROWS_MAX
+        } else {
+            page_size + 1
+        },
+        entities: page_size,
+        bytes: PAGE_BYTES_MAX,
+    }
+}

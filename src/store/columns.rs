@@ -1,0 +1,50 @@
+//! Columns of rows as the types of the domain, and times as Postgres takes them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio_postgres::Row;
+
+use crate::domain::clock::Millis;
+use crate::domain::version::{Revision, Version};
+use crate::error::Fault;
+
+pub(super) fn version(row: &Row, column: &str) -> Result<Version, Fault> {
+    let number: i32 = row.try_get(column)?;
+    Version::new(number).ok_or_else(|| unexpected(column))
+}
+
+pub(super) fn revision(row: &Row, column: &str) -> Result<Revision, Fault> {
+    Ok(Revision::new(row.try_get(column)?))
+}
+
+/// A text that parses, as everything the service has written does.
+pub(super) fn parsed<T>(
+    row: &Row,
+    column: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, Fault> {
+    parse(row.try_get(column)?).ok_or_else(|| unexpected(column))
+}
+
+pub(super) fn millis(row: &Row, column: &str) -> Result<Millis, Fault> {
+    let time: SystemTime = row.try_get(column)?;
+    let since_epoch = time
+        .duration_since(UNIX_EPOCH)
+        .map_err(|_| unexpected(column))?;
+    Ok(Millis(since_epoch.as_millis() as i64))
+}
+
+/// What the row's column `ordinal` (1, 2, ..) counts.
+pub(super) fn ordinal(row: &Row) -> Result<usize, Fault> {
+    let ordinal: i64 = row.try_get("ordinal")?;
+    usize::try_from(ordinal - 1).map_err(|_| unexpected("ordinal"))
+}
+
+/// The time as Postgres takes it; times before 1970 do not occur.
+pub(super) fn system_time(time: Millis) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(time.0.max(0) as u64)
+}
+
+pub(super) fn unexpected(column: &str) -> Fault {
+    Fault::Defect(format!("unexpected value in column {column}"), None)
+}

@@ -1,0 +1,183 @@
+//! One page of changes, in one statement.
+
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
+use uuid::Uuid;
+
+use super::Store;
+use super::columns::{millis, ordinal, parsed, revision, unexpected, version};
+use crate::domain::clock::Millis;
+use crate::domain::cursor::CursorKey;
+use crate::domain::entity::{Document, EntityKey, EntityType};
+use crate::domain::page::{LaneRead, PageQuery};
+use crate::domain::scope::{DeviceId, Scope};
+use crate::domain::version::{Revision, Version};
+use crate::error::Fault;
+
+const READ_PAGE: &str = include_str!("sql/read_page.sql");
+const READ_STATE: &str = include_str!("sql/read_state.sql");
+const NEW_EPOCH: &str = include_str!("sql/new_epoch.sql");
+const LIST_ENTITIES: &str = include_str!("sql/list_entities.sql");
+
+/// How much a page may hold, and cost.
+#[derive(Debug, Clone, Copy)]
+pub struct PageLimits {
+    /// Rows to look at.
+    pub rows: i64,
+    /// Entities to show.
+    pub entities: i64,
+    /// Bytes of data to show.
+    pub bytes: i64,
+}
+
+/// What a page showed, and how far it got.
+#[derive(Debug)]
+pub struct PageRead {
+    /// The life of the database.
+    pub epoch: Uuid,
+    /// Beside the lanes of the query.
+    pub lanes: Vec<LaneRead>,
+    /// Whether everything there was has been looked at.
+    pub exhausted: bool,
+    /// What to show, in order.
+    pub entities: Vec<Entity>,
+}
+
+/// An entity at its newest version.
+#[derive(Debug)]
+pub struct Entity {
+    /// Which one.
+    pub key: EntityKey,
+    /// Its data; `None` for a tombstone.
+    pub document: Option<Document>,
+    /// Its version.
+    pub version: Version,
+    /// Who wrote this version.
+    pub device: DeviceId,
+    /// When the edit was made.
+    pub edit_time: Millis,
+    /// When the server first wrote the entity.
+    pub created_at: Millis,
+    /// When the server wrote this version.
+    pub updated_at: Millis,
+}
+
+impl Store {
+    /// Reads one page. `leave_out`: the device whose own changes are not shown.
+    pub async fn read_page(
+        &self,
+        query: &PageQuery,
+        leave_out: Option<&DeviceId>,
+        limits: PageLimits,
+    ) -> Result<PageRead, Fault> {
+        let client = self.client().await?;
+        let statement: Statement = client.prepare_cached(READ_PAGE).await?;
+        let lanes = &query.lanes;
+        let number = |revision: Option<Revision>| revision.map(Revision::number);
+        let parameters: [&(dyn ToSql + Sync); 12] = [
+            &lanes
+                .iter()
+                .map(|lane| lane.scope.as_str())
+                .collect::<Vec<_>>(),
+            &lanes
+                .iter()
+                .map(|lane| lane.after.number())
+                .collect::<Vec<_>>(),
+            &lanes
+                .iter()
+                .map(|lane| number(lane.until))
+                .collect::<Vec<_>>(),
+            &lanes
+                .iter()
+                .map(|lane| number(lane.began_at))
+                .collect::<Vec<_>>(),
+            &lanes.iter().map(|lane| lane.new_types).collect::<Vec<_>>(),
+            &leave_out.map(DeviceId::as_str),
+            &query.types.only,
+            &query.types.except,
+            &query.new_types,
+            &limits.rows,
+            &limits.entities,
+            &limits.bytes,
+        ];
+        let rows = client.query(&statement, &parameters).await?;
+        page(&rows, lanes.len(), limits)
+    }
+
+    /// The key that signs the cursors of this database.
+    pub async fn cursor_key(&self) -> Result<CursorKey, Fault> {
+        let client = self.client().await?;
+        let row = client.query_one(READ_STATE, &[]).await?;
+        let key: &[u8] = row.try_get("cursor_key")?;
+        key.try_into()
+            .map(CursorKey)
+            .map_err(|_| unexpected("cursor_key"))
+    }
+
+    /// Begins a new life of the database: every cursor given out before answers CURSOR_RESET.
+    pub async fn new_epoch(&self) -> Result<Uuid, Fault> {
+        let client = self.client().await?;
+        let row = client.query_one(NEW_EPOCH, &[]).await?;
+        Ok(row.try_get("epoch")?)
+    }
+
+    /// The ids of the live entities of one type.
+    pub async fn list_entities(
+        &self,
+        scope: &Scope,
+        entity_type: &EntityType,
+    ) -> Result<Vec<Uuid>, Fault> {
+        let client = self.client().await?;
+        let parameters: [&(dyn ToSql + Sync); 2] = [&scope.as_str(), &entity_type.as_str()];
+        let rows = client.query(LIST_ENTITIES, &parameters).await?;
+        rows.iter()
+            .map(|row| Ok(row.try_get("entity_id")?))
+            .collect()
+    }
+}
+
+fn page(rows: &[Row], lanes: usize, limits: PageLimits) -> Result<PageRead, Fault> {
+    let first = rows.first().ok_or_else(|| unexpected("epoch"))?;
+    let looked_at: i64 = first.try_get("looked_at")?;
+    let mut read = vec![None; lanes];
+    let mut entities = Vec::new();
+    let mut passed = 0;
+    for row in rows {
+        let place = read
+            .get_mut(ordinal(row)?)
+            .ok_or_else(|| unexpected("ordinal"))?;
+        let last: Option<i64> = row.try_get("revision")?;
+        passed += i64::from(last.is_some());
+        *place = Some(LaneRead {
+            head: revision(row, "head")?,
+            entities: row.try_get("entities")?,
+            last: last.map(Revision::new),
+        });
+        if row.try_get("shown")? {
+            entities.push(entity(row)?);
+        }
+    }
+    let lanes: Option<Vec<LaneRead>> = read.into_iter().collect();
+    Ok(PageRead {
+        epoch: first.try_get("epoch")?,
+        lanes: lanes.ok_or_else(|| unexpected("ordinal"))?,
+        exhausted: passed == looked_at && looked_at < limits.rows,
+        entities,
+    })
+}
+
+fn entity(row: &Row) -> Result<Entity, Fault> {
+    let data: Option<String> = row.try_get("data")?;
+    Ok(Entity {
+        key: EntityKey {
+            entity_type: parsed(row, "entity_type", EntityType::new)?,
+            entity_id: row.try_get("entity_id")?,
+        },
+        document: data.map(Document::from_store),
+        version: version(row, "version")?,
+        device: parsed(row, "device_id", DeviceId::new)?,
+        edit_time: millis(row, "edit_time")?,
+        created_at: millis(row, "created_at")?,
+        updated_at: millis(row, "updated_at")?,
+    })
+}

@@ -1,0 +1,178 @@
+//! Catch up from a cursor, then follow, on one stream.
+//!
+//! The stream holds no backlog. A signal says "there may be more", the store supplies the data, and
+//! nothing is read before the reader of the stream asks for it: a slow reader costs one page.
+
+use std::time::Duration;
+
+use futures_util::stream::{self, Stream};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::clock::Millis;
+use crate::domain::scope::Scope;
+use crate::error::{CallError, Fault, Refusal};
+use crate::feed::{Feed, Subscription};
+use crate::pull::{Page, Pull, PullRequest};
+use crate::store::page::Entity;
+
+/// How often a read is tried again while the store is out of reach, and about how long each wait is,
+/// before the device is told to come back.
+const RETRIES_MAX: u32 = 10;
+const RETRY_DELAY_MS: u64 = 500;
+
+/// What happens on a watch.
+#[derive(Debug)]
+pub enum Event {
+    /// Entities changed.
+    Changes {
+        /// At their newest versions, in order.
+        entities: Vec<Entity>,
+        /// Where to go on.
+        cursor: String,
+    },
+    /// Everything that existed when the watch began has been sent.
+    CaughtUp {
+        /// Where to go on.
+        cursor: String,
+    },
+    /// Nothing happened for a while.
+    Heartbeat {
+        /// Where to go on.
+        cursor: String,
+    },
+}
+
+/// Opens watches. Cheap to clone.
+#[derive(Clone)]
+pub struct Watch {
+    pull: Pull,
+    feed: Feed,
+    heartbeat_interval: Duration,
+    stop: CancellationToken,
+}
+
+impl Watch {
+    /// Watches read with `pull`, are woken by `feed`, and end with `stop`.
+    pub fn new(
+        pull: Pull,
+        feed: Feed,
+        heartbeat_interval: Duration,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            pull,
+            feed,
+            heartbeat_interval,
+            stop,
+        }
+    }
+
+    /// Everything after the request's cursor, and then what happens, until the token `expires`.
+    /// `clock` is asked for the time of each read. The last item is the error that ended the stream.
+    pub fn follow(
+        self,
+        request: PullRequest,
+        expires: Duration,
+        clock: fn() -> Millis,
+    ) -> impl Stream<Item = Result<Event, CallError>> + Send {
+        // Subscribed before anything is read: what commits in between is signalled.
+        let library = self.feed.subscribe(&Scope::library());
+        let user = self.feed.subscribe(&request.scope);
+        let following = Following {
+            // A token may be valid for longer than a timer can wait.
+            expires: Instant::now() + expires.min(Duration::from_secs(365 * 24 * 3600)),
+            watch: self,
+            request,
+            clock,
+            library,
+            user,
+            may_have_more: true,
+            caught_up: false,
+        };
+        stream::unfold(Some(following), |following| async {
+            let mut following = following?;
+            match following.next().await {
+                Ok(event) => Some((Ok(event), Some(following))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+}
+
+/// A watch under way.
+struct Following {
+    watch: Watch,
+    request: PullRequest,
+    clock: fn() -> Millis,
+    library: Subscription,
+    user: Subscription,
+    expires: Instant,
+    may_have_more: bool,
+    caught_up: bool,
+}
+
+impl Following {
+    async fn next(&mut self) -> Result<Event, CallError> {
+        let stop = self.watch.stop.clone();
+        let expires = self.expires;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Err(Refusal::ShuttingDown.into()),
+            () = sleep_until(expires) => Err(Refusal::TokenExpired.into()),
+            event = self.next_event() => event,
+        }
+    }
+
+    async fn next_event(&mut self) -> Result<Event, CallError> {
+        loop {
+            if self.may_have_more {
+                let entities = self.read().await?;
+                if !entities.is_empty() {
+                    let cursor = self.request.cursor.clone();
+                    return Ok(Event::Changes { entities, cursor });
+                }
+                continue;
+            }
+            let cursor = self.request.cursor.clone();
+            if !self.caught_up {
+                self.caught_up = true;
+                return Ok(Event::CaughtUp { cursor });
+            }
+            tokio::select! {
+                () = self.library.moved() => self.may_have_more = true,
+                () = self.user.moved() => self.may_have_more = true,
+                () = sleep(self.watch.heartbeat_interval) => return Ok(Event::Heartbeat { cursor }),
+            }
+        }
+    }
+
+    /// Reads the next page and moves on behind it.
+    async fn read(&mut self) -> Result<Vec<Entity>, CallError> {
+        let page = self.page().await?;
+        self.request.cursor = page.cursor;
+        self.may_have_more = page.has_more;
+        if !page.has_more {
+            let [library, user] = page.reached;
+            self.library.saw(library);
+            self.user.saw(user);
+        }
+        Ok(page.entities)
+    }
+
+    /// Reads a page, patiently while the store is out of reach: it will be back sooner than all its
+    /// watchers.
+    async fn page(&self) -> Result<Page, CallError> {
+        let mut tries = 0;
+        loop {
+            match self.watch.pull.run(&self.request, (self.clock)()).await {
+                Err(CallError::Failed(Fault::Unavailable(_))) if tries < RETRIES_MAX => {
+                    tries += 1;
+                    let delay_ms = fastrand::u64(RETRY_DELAY_MS / 2..RETRY_DELAY_MS * 3 / 2);
+                    sleep(Duration::from_millis(delay_ms)).await;
+                }
+                result => return result,
+            }
+        }
+    }
+}
