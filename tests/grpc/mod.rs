@@ -3,3 +3,4 @@
 mod pull;
 mod races;
 mod sync;
+mod watch;

@@ -1,6 +1,7 @@
 //! The real service on a free port, in this process.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
@@ -26,7 +27,7 @@ pub struct TestService {
     /// Where it listens.
     pub address: SocketAddr,
     /// What it stores its data in.
-    pub database: TestDatabase,
+    pub database: Arc<TestDatabase>,
     stop: Option<oneshot::Sender<()>>,
     served: Option<JoinHandle<Result<(), ServeError>>>,
 }
@@ -49,6 +50,15 @@ impl TestService {
 
     /// A service with a catalog.
     pub async fn knowing(database: TestDatabase, arguments: &[&str], catalog: Catalog) -> Self {
+        Self::run(Arc::new(database), arguments, catalog).await
+    }
+
+    /// Another instance on the same database.
+    pub async fn beside(&self, arguments: &[&str]) -> Self {
+        Self::run(self.database.clone(), arguments, Catalog::builtin()).await
+    }
+
+    async fn run(database: Arc<TestDatabase>, arguments: &[&str], catalog: Catalog) -> Self {
         let line = ["ironflow-sync"].iter().chain(arguments);
         let config = Config::try_parse_from(line).expect("arguments");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -105,9 +115,14 @@ impl TestService {
 
 /// A token for a user that is valid for an hour.
 pub fn token(user: &str) -> String {
+    token_until(user, Duration::from_secs(3600))
+}
+
+/// A token for a user that is valid for so long.
+pub fn token_until(user: &str, valid: Duration) -> String {
     let keys = Keys::from_secret(SECRET).expect("long enough");
     let user = UserId::new(user).expect("a user id");
-    let expires = SystemTime::now() + Duration::from_secs(3600);
+    let expires = SystemTime::now() + valid;
     let since_epoch = expires.duration_since(UNIX_EPOCH).expect("after 1970");
     keys.sign(&user, Millis(since_epoch.as_millis() as i64))
         .expect("signs")
