@@ -3,3 +3,4 @@
 mod guards;
 mod migrations;
 mod sql;
+mod statements;

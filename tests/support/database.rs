@@ -32,6 +32,15 @@ impl TestDatabase {
         Self::on(server::admin(), "template1").await
     }
 
+    /// A migrated, empty database on a server of its own that keeps what it commits, for benches.
+    pub async fn durable() -> Self {
+        let database = Self::on(&server::private(true), "template1").await;
+        let store = database.store_with(1);
+        migrate(&store).await.expect("migrates");
+        store.close();
+        database
+    }
+
     async fn on(admin: &Config, template: &str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);

@@ -6,8 +6,11 @@ pub mod database;
 pub mod device;
 pub mod server;
 pub mod service;
+pub mod wire_count;
 
 pub use database::TestDatabase;
 #[allow(unused_imports)] // as above
 pub use device::{Device, LocalStore, adopt, delete, put};
 pub use service::TestService;
+#[allow(unused_imports)] // as above
+pub use wire_count::WireCount;

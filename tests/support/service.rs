@@ -12,6 +12,7 @@ use ironflow_sync::domain::clock::Millis;
 use ironflow_sync::domain::scope::UserId;
 use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
 use ironflow_sync::server::{ServeError, Service, serve};
+use ironflow_sync::store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -50,20 +51,30 @@ impl TestService {
 
     /// A service with a catalog.
     pub async fn knowing(database: TestDatabase, arguments: &[&str], catalog: Catalog) -> Self {
-        Self::run(Arc::new(database), arguments, catalog).await
+        Self::run(database.store(), Arc::new(database), arguments, catalog).await
     }
 
     /// Another instance on the same database.
     pub async fn beside(&self, arguments: &[&str]) -> Self {
-        Self::run(self.database.clone(), arguments, Catalog::builtin()).await
+        let database = self.database.clone();
+        Self::run(database.store(), database, arguments, Catalog::builtin()).await
     }
 
-    async fn run(database: Arc<TestDatabase>, arguments: &[&str], catalog: Catalog) -> Self {
+    /// A service that reaches its database through a store of its own.
+    pub async fn over(store: Store, database: TestDatabase, arguments: &[&str]) -> Self {
+        Self::run(store, Arc::new(database), arguments, Catalog::builtin()).await
+    }
+
+    async fn run(
+        store: Store,
+        database: Arc<TestDatabase>,
+        arguments: &[&str],
+        catalog: Catalog,
+    ) -> Self {
         let line = ["ironflow-sync"].iter().chain(arguments);
         let config = Config::try_parse_from(line).expect("arguments");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let store = database.store();
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
             let keys = Keys::from_secret(SECRET).expect("long enough");
