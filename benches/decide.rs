@@ -7,10 +7,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use ironflow_sync::domain::catalog::Catalog;
 use ironflow_sync::domain::clock::Millis;
 use ironflow_sync::domain::decide::decide;
 use ironflow_sync::domain::entity::{Content, Document, Stored};
-use ironflow_sync::domain::item::{Item, RawItem, Sender, Submission};
+use ironflow_sync::domain::item::{Item, ItemRules, RawItem, Sender, Submission};
 use ironflow_sync::domain::json::Json;
 use ironflow_sync::domain::plan::{BatchContext, Snapshot, plan};
 use ironflow_sync::domain::scope::{DeviceId, UserId};
@@ -100,6 +101,11 @@ fn batch(case: Case, size: usize) -> Vec<Submission> {
         client_time: 0,
         received: NOW,
     };
+    let rules = ItemRules {
+        catalog: &Catalog::builtin(),
+        item_bytes_max: 2 * KIB,
+        operator: false,
+    };
     let items = (0..size).map(|i| RawItem {
         entity_type: "workout".to_owned(),
         entity_id: match case {
@@ -116,7 +122,7 @@ fn batch(case: Case, size: usize) -> Vec<Submission> {
         ..RawItem::default()
     });
     items
-        .map(|item| Submission::parse(item, &sender, 2 * KIB))
+        .map(|item| Submission::parse(item, &sender, &rules))
         .collect()
 }
 

@@ -11,6 +11,7 @@ mod support;
 mod workout;
 
 use std::env;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ironflow_sync::domain::scope::{Scope, UserId};
@@ -278,7 +279,7 @@ async fn push_raw(
 }
 
 /// How many statements an update of each size costs the service, which must be the same for all.
-async fn count_statements(database: TestDatabase) -> (TestDatabase, Vec<u64>) {
+async fn count_statements(database: TestDatabase) -> (Arc<TestDatabase>, Vec<u64>) {
     let wire = WireCount::before(&database.config()).await;
     let store = Store::new(wire.config(), 1).expect("a pool");
     let mut service = TestService::over(store, database, &[]).await;

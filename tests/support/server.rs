@@ -106,6 +106,7 @@ fn container() -> Config {
 
 /// Runs a shell script once this process is gone, even if it was killed: the script waits for the
 /// end of a pipe that only this process holds.
+#[allow(clippy::zombie_processes)] // it outlives whoever could wait for it
 fn at_exit(script: &str) {
     let mut reaper = Command::new("setsid")
         .args(["sh", "-c", &format!("cat >/dev/null; {script}")])

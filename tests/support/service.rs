@@ -45,13 +45,18 @@ impl TestService {
     }
 
     /// A service on a database.
-    pub async fn on(database: TestDatabase, arguments: &[&str]) -> Self {
+    pub async fn on(database: impl Into<Arc<TestDatabase>>, arguments: &[&str]) -> Self {
         Self::knowing(database, arguments, Catalog::builtin()).await
     }
 
     /// A service with a catalog.
-    pub async fn knowing(database: TestDatabase, arguments: &[&str], catalog: Catalog) -> Self {
-        Self::run(database.store(), Arc::new(database), arguments, catalog).await
+    pub async fn knowing(
+        database: impl Into<Arc<TestDatabase>>,
+        arguments: &[&str],
+        catalog: Catalog,
+    ) -> Self {
+        let database = database.into();
+        Self::run(database.store(), database, arguments, catalog).await
     }
 
     /// Another instance on the same database.
@@ -61,8 +66,12 @@ impl TestService {
     }
 
     /// A service that reaches its database through a store of its own.
-    pub async fn over(store: Store, database: TestDatabase, arguments: &[&str]) -> Self {
-        Self::run(store, Arc::new(database), arguments, Catalog::builtin()).await
+    pub async fn over(
+        store: Store,
+        database: impl Into<Arc<TestDatabase>>,
+        arguments: &[&str],
+    ) -> Self {
+        Self::run(store, database.into(), arguments, Catalog::builtin()).await
     }
 
     async fn run(
