@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use ironflow_sync::domain::scope::{Scope, UserId};
 use ironflow_sync::grpc::proto::{Resolution, SyncItem};
 use ironflow_sync::store::Store;
+use support::service::QUIET;
 use support::{Device, TestDatabase, TestService, WireCount};
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, Statement};
@@ -282,7 +283,7 @@ async fn push_raw(
 async fn count_statements(database: TestDatabase) -> (Arc<TestDatabase>, Vec<u64>) {
     let wire = WireCount::before(&database.config()).await;
     let store = Store::new(wire.config(), 1).expect("a pool");
-    let mut service = TestService::over(store, database, &[]).await;
+    let mut service = TestService::over(store, database, &QUIET).await;
     let mut lane = Lane::service(&service, "counted").await;
     let mut statements = Vec::new();
     for size in SIZES {

@@ -4,6 +4,7 @@
 //! or not. Nothing waits by the clock: `eventually` watches a condition, with a
 //! bound.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -186,6 +187,9 @@ fn a_server_that_fails_to_start_again_is_tried_until_it_does_or_is_stopped() {
 
 #[test]
 fn a_service_killed_at_once_leaves_no_server_behind() {
+    if let Some(folder) = std::env::var_os(VICTIM_FOLDER) {
+        return be_victim(&folder);
+    }
     let home = Home::new();
     let mut victim = start_victim(&home);
     let server = home.postmaster();
@@ -198,17 +202,11 @@ fn a_service_killed_at_once_leaves_no_server_behind() {
     assert_eq!(ask(&home.start(), "select 1"), "1");
 }
 
-/// Not a test: the service that `a_service_killed_at_once_...` kills, in a
-/// process of its own.
-#[test]
-#[ignore = "run by another test, which kills it"]
-fn victim() {
-    let Some(folder) = std::env::var_os(VICTIM_FOLDER) else {
-        panic!("{VICTIM_FOLDER} is not set; this is run by another test");
-    };
-    let cluster = Cluster::start(config(Path::new(&folder))).expect("started");
+/// The service that the test above kills, in a process of its own.
+fn be_victim(folder: &OsStr) {
+    let cluster = Cluster::start(config(Path::new(folder))).expect("started");
     println!("\nready on {}", cluster.socket_dir().display());
-    // Ends when the other test does, however it does.
+    // Ends when the other process does, however it does.
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
 
@@ -573,7 +571,7 @@ fn setting(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }
 
-/// Runs this test binary again, as a service that can be killed.
+/// Runs the calling test again, as a service that can be killed.
 fn start_victim(home: &Home) -> Child {
     let (_, module) = module_path!()
         .split_once("::")
@@ -581,8 +579,7 @@ fn start_victim(home: &Home) -> Child {
     let mut victim = Command::new(std::env::current_exe().expect("this binary"))
         .args([
             "--exact",
-            &format!("{module}::victim"),
-            "--ignored",
+            &format!("{module}::a_service_killed_at_once_leaves_no_server_behind"),
             "--nocapture",
         ])
         .env(VICTIM_FOLDER, home.data_dir())

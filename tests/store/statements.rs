@@ -5,6 +5,7 @@ use ironflow_sync::store::Store;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::support::service::QUIET;
 use crate::support::{Device, TestDatabase, TestService, WireCount, put};
 
 #[tokio::test]
@@ -12,7 +13,7 @@ async fn a_batch_costs_the_same_number_of_statements_whatever_its_size() {
     let database = TestDatabase::new().await;
     let wire = WireCount::before(&database.config()).await;
     let store = Store::new(wire.config(), 1).expect("a pool");
-    let service = TestService::over(store, database, &[]).await;
+    let service = TestService::over(store, database, &QUIET).await;
     let mut phone = service.device("mia", "phone").await;
     let mut tablet = service.device("mia", "tablet").await;
     for device in [&mut phone, &mut tablet] {

@@ -23,6 +23,9 @@ use super::{Device, TestDatabase};
 /// The secret of every test service.
 pub const SECRET: &str = "a secret for tests, of enough bytes";
 
+/// Arguments of a service that asks Postgres for nothing but what its callers want.
+pub const QUIET: [&str; 4] = ["--notify", "false", "--poll-interval-ms", "3600000"];
+
 /// A service on a database of its own.
 pub struct TestService {
     /// Where it listens.
