@@ -1,5 +1,6 @@
 //! The service as a device sees it.
 
+mod convergence;
 mod pull;
 mod races;
 mod sync;
