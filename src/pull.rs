@@ -1,8 +1,10 @@
 //! One page of what changed after a cursor.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::OnceCell;
+use tracing::{Instrument, Span, field};
 
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::Millis;
@@ -78,8 +80,33 @@ impl Pull {
         }
     }
 
-    /// Reads one page.
+    /// Reads one page, as a call of its own.
     pub async fn run(&self, request: &PullRequest, now: Millis) -> Result<Page, CallError> {
+        let span = tracing::info_span!(
+            "pull",
+            scope = %request.scope,
+            device = request.device.as_str(),
+            entities = field::Empty,
+            has_more = field::Empty,
+            duration_ms = field::Empty,
+        );
+        let work = async {
+            let begun = Instant::now();
+            let result = self.page(request, now).await;
+            Span::current().record("duration_ms", begun.elapsed().as_millis() as u64);
+            if let Ok(page) = &result {
+                Span::current()
+                    .record("entities", page.entities.len())
+                    .record("has_more", page.has_more);
+                tracing::info!("page read");
+            }
+            result
+        };
+        work.instrument(span).await
+    }
+
+    /// Reads one page.
+    pub async fn page(&self, request: &PullRequest, now: Millis) -> Result<Page, CallError> {
         let key = self.cursor_key().await?;
         let binding = binding(request);
         let cursor = decode(&request.cursor, &binding, key)?;

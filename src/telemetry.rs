@@ -1,7 +1,8 @@
 //! Logs: text for people on a terminal, one JSON object a line otherwise. They go to standard
 //! error; standard output is for what a command prints.
 //!
-//! A call is one span (see [`crate::push`]). Spans and events never hold data or tokens.
+//! A call is one span, with one event when it is done (see [`crate::push`], [`crate::pull`],
+//! [`crate::watch`]). Spans and events never hold data or tokens.
 
 use std::io::{self, IsTerminal};
 
@@ -17,7 +18,8 @@ pub fn start(directives: &str) -> Result<(), ParseError> {
     if io::stderr().is_terminal() {
         logs.init();
     } else {
-        logs.json().init();
+        // The call is one span; a list of spans would only say it twice.
+        logs.json().with_span_list(false).init();
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::{Span, field};
 
 use crate::domain::clock::Millis;
 use crate::domain::scope::Scope;
@@ -79,9 +80,20 @@ impl Watch {
         // Subscribed before anything is read: what commits in between is signalled.
         let library = self.feed.subscribe(&Scope::library());
         let user = self.feed.subscribe(&request.scope);
+        let span = tracing::info_span!(
+            "watch",
+            scope = %request.scope,
+            device = request.device.as_str(),
+            pages = field::Empty,
+            duration_ms = field::Empty,
+        );
+        let begun = Instant::now();
         let following = Following {
+            span,
+            begun,
+            pages: 0,
             // A token may be valid for longer than a timer can wait.
-            expires: Instant::now() + expires.min(Duration::from_secs(365 * 24 * 3600)),
+            expires: begun + expires.min(Duration::from_secs(365 * 24 * 3600)),
             watch: self,
             request,
             clock,
@@ -102,6 +114,10 @@ impl Watch {
 
 /// A watch under way.
 struct Following {
+    span: Span,
+    begun: Instant,
+    /// Pages read so far.
+    pages: u64,
     watch: Watch,
     request: PullRequest,
     clock: fn() -> Millis,
@@ -150,6 +166,7 @@ impl Following {
     /// Reads the next page and moves on behind it.
     async fn read(&mut self) -> Result<Vec<Entity>, CallError> {
         let page = self.page().await?;
+        self.pages += 1;
         self.request.cursor = page.cursor;
         self.may_have_more = page.has_more;
         if !page.has_more {
@@ -165,7 +182,7 @@ impl Following {
     async fn page(&self) -> Result<Page, CallError> {
         let mut tries = 0;
         loop {
-            match self.watch.pull.run(&self.request, (self.clock)()).await {
+            match self.watch.pull.page(&self.request, (self.clock)()).await {
                 Err(CallError::Failed(Fault::Unavailable(_))) if tries < RETRIES_MAX => {
                     tries += 1;
                     let delay_ms = fastrand::u64(RETRY_DELAY_MS / 2..RETRY_DELAY_MS * 3 / 2);
@@ -174,5 +191,15 @@ impl Following {
                 result => return result,
             }
         }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let duration_ms = self.begun.elapsed().as_millis() as u64;
+        self.span
+            .record("pages", self.pages)
+            .record("duration_ms", duration_ms);
+        self.span.in_scope(|| tracing::info!("watch ended"));
     }
 }

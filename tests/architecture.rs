@@ -83,7 +83,7 @@ const ONLYS: [(&str, &[&str], &str); 16] = [
     ),
     (
         "Instant::now",
-        &["push", "watch", "postgres"],
+        &["push", "pull", "watch", "postgres"],
         "durations, never times",
     ),
     ("Uuid::new_v4", &["commands"], "randomness is an argument"),

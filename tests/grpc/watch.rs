@@ -423,3 +423,22 @@ async fn watchers_share_nothing_but_the_library() {
     leos.until(id).await;
     assert_eq!(leos.store.len(), 1, "nothing of mia's");
 }
+
+#[tokio::test]
+async fn a_device_that_watches_again_elsewhere_after_a_restart_misses_nothing() {
+    let mut first = TestService::with(&SIGNALS_ONLY).await;
+    let second = first.beside(&SIGNALS_ONLY).await;
+    let mut phone = second.device("mia", "phone").await;
+    let mut tablet = first.device("mia", "tablet").await;
+    let mut watcher = Watcher::caught_up(&mut tablet, "").await;
+    let (stopped, status) = tokio::join!(first.stop(), watcher.end());
+    stopped.expect("a clean end");
+    assert_eq!(status.code(), Code::Unavailable);
+    let meanwhile = push_one(&mut phone).await;
+    let mut tablet = second.device("mia", "tablet").await;
+    let mut watcher = Watcher::open(&mut tablet, &watcher.cursor).await;
+    watcher.until(meanwhile).await;
+    let live = push_one(&mut phone).await;
+    watcher.until(live).await;
+    assert_eq!(watcher.seen.len(), 2);
+}
