@@ -20,10 +20,16 @@ use crate::error::Fault;
 /// wait longer is told to come back.
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 
-/// Limits on what one of our sessions may hold up, should the service be stopped in its tracks:
-/// a statement, the wait for a lock (a scope's other pushes are short), a silent transaction.
-const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s \
-     -c idle_in_transaction_session_timeout=30s -c timezone=UTC";
+/// What our sessions tell Postgres when they start.
+///
+/// - Limits on what one of them may hold up, should the service be stopped in its tracks: a statement,
+///   the wait for a lock (a scope's other pushes are short), a silent transaction.
+/// - Plans are made once per session, for any parameters: planning a push takes longer than a small
+///   push. The statements are written so that every plan looks rows up by their whole key, also on a
+///   young database of which the planner knows nothing; `tests/store/plans.rs` looks at the plans.
+pub const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s \
+     -c idle_in_transaction_session_timeout=30s -c timezone=UTC \
+     -c plan_cache_mode=force_generic_plan -c enable_seqscan=off";
 
 /// A pool of connections to Postgres. Cheap to clone.
 #[derive(Clone)]

@@ -2,5 +2,6 @@
 
 mod guards;
 mod migrations;
+mod plans;
 mod sql;
 mod statements;

@@ -5,6 +5,7 @@
 -- $4 base integer[]: the base version all items of the entity share, or -1 where they differ
 -- Rows: one per entity that exists. Its data is read only where it is live and some item is not
 -- based on its version.
+-- Lateral, with a limit: see read_written.sql.
 select
     named.ordinal,
     entity.version,
@@ -17,10 +18,18 @@ select
     entity.updated_at
 from unnest($2::text[], $3::uuid[], $4::integer[])
     with ordinality as named (entity_type, entity_id, base, ordinal)
-join entities as entity
-    on entity.scope = $1
-    and entity.entity_type = named.entity_type
-    and entity.entity_id = named.entity_id
-left join devices as device
-    on device.scope = $1
-    and device.device_id = entity.device_id
+cross join lateral (
+    select version, deleted, data, device_id, foreign_version, edit_time, updated_at
+    from entities
+    where scope = $1
+        and entity_type = named.entity_type
+        and entity_id = named.entity_id
+    limit 1
+) as entity
+left join lateral (
+    select label
+    from devices
+    where scope = $1
+        and device_id = entity.device_id
+    limit 1
+) as device on true

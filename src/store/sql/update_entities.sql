@@ -6,6 +6,9 @@
 -- $8 data text[] (JSON; null for a tombstone), $9 resolution text[], $10 mutation_id uuid[],
 -- $11 edit_time timestamptz[], $12 foreign_version integer[], $13 replaced version integer[]
 -- Count: one per entity, or the batch is not based on what the store holds.
+-- The rows are looked up laterally (see read_written.sql) and updated by their place (ctid): the lock
+-- of the scope keeps them where they are, and a row that has moved all the same is not updated. The
+-- guard is written so that no index is tempting for it.
 update entities as entity
 set version = new.version,
     revision = new.revision,
@@ -25,7 +28,13 @@ from unnest(
     entity_type, entity_id, version, revision, data, resolution, mutation_id, edit_time,
     foreign_version, replaced
 )
-where entity.scope = $1
-    and entity.entity_type = new.entity_type
-    and entity.entity_id = new.entity_id
-    and entity.version = new.replaced
+cross join lateral (
+    select ctid
+    from entities
+    where scope = $1
+        and entity_type = new.entity_type
+        and entity_id = new.entity_id
+    limit 1
+) as found
+where entity.ctid = found.ctid
+    and (entity.scope, entity.version) is not distinct from ($1, new.replaced)
