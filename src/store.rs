@@ -27,9 +27,10 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 /// - Plans are made once per session, for any parameters: planning a push takes longer than a small
 ///   push. The statements are written so that every plan looks rows up by their whole key, also on a
 ///   young database of which the planner knows nothing; `tests/store/plans.rs` looks at the plans.
+///   Compiling them (`jit`) takes longer than any of them runs.
 pub const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s \
      -c idle_in_transaction_session_timeout=30s -c timezone=UTC \
-     -c plan_cache_mode=force_generic_plan -c enable_seqscan=off";
+     -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off";
 
 /// A pool of connections to Postgres. Cheap to clone.
 #[derive(Clone)]
