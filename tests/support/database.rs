@@ -56,6 +56,16 @@ impl TestDatabase {
         }
     }
 
+    /// A migrated, empty database on another server than the one of this test run, which must live
+    /// longer.
+    pub async fn on_server(admin: &Config) -> Self {
+        let database = Self::on(admin, "template1").await;
+        let store = database.store_with(1);
+        migrate(&store).await.expect("migrates");
+        store.close();
+        database
+    }
+
     /// How to connect to it.
     pub fn config(&self) -> Config {
         self.config.clone()
@@ -96,6 +106,24 @@ impl Drop for TestDatabase {
             dropped.expect("no panic").expect("the database is dropped");
         }
     }
+}
+
+/// All rows of all tables as text, each with the transaction that wrote it: equal only if nothing
+/// was written in between, not even the same again.
+pub async fn contents(client: &Client) -> Vec<String> {
+    let list = "select table_name::text from information_schema.tables \
+                where table_schema = 'public' order by 1";
+    let mut rows = Vec::new();
+    for table in client.query(list, &[]).await.expect("a catalog") {
+        let table: String = table.get(0);
+        let all = format!("select t.xmin::text || ' ' || t::text from {table} as t order by 1");
+        let read = client.query(&all, &[]).await.expect("rows");
+        rows.extend(
+            read.iter()
+                .map(|row| format!("{table}: {}", row.get::<_, String>(0))),
+        );
+    }
+    rows
 }
 
 /// Connects, and drives the connection in the background.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
 use ironflow_sync::grpc::proto::{
-    Entity, GetServerInfoRequest, GetServerInfoResponse, GetStatusRequest, GetStatusResponse,
-    PullRequest, PullResponse, SyncItem, SyncRequest, SyncResponse, SyncResult, WatchRequest,
-    WatchResponse,
+    DeviceInfo, Entity, GetServerInfoRequest, GetServerInfoResponse, GetStatusRequest,
+    GetStatusResponse, PullRequest, PullResponse, SyncItem, SyncRequest, SyncResponse, SyncResult,
+    WatchRequest, WatchResponse,
 };
 use serde_json::Value;
 use tonic::transport::Channel;
@@ -19,6 +19,7 @@ pub struct Device {
     client: SyncServiceClient<Channel>,
     token: String,
     device_id: String,
+    label: String,
 }
 
 impl Device {
@@ -28,7 +29,14 @@ impl Device {
             client,
             token,
             device_id: device_id.to_owned(),
+            label: String::new(),
         }
+    }
+
+    /// The same device, which now says what it is called.
+    pub fn called(mut self, label: &str) -> Self {
+        label.clone_into(&mut self.label);
+        self
     }
 
     /// Pushes items and returns the answers, one each.
@@ -52,6 +60,10 @@ impl Device {
     pub fn request(&self) -> SyncRequest {
         SyncRequest {
             device_id: self.device_id.clone(),
+            device: Some(DeviceInfo {
+                label: self.label.clone(),
+                ..DeviceInfo::default()
+            }),
             ..SyncRequest::default()
         }
     }
@@ -60,6 +72,14 @@ impl Device {
     pub async fn send(&mut self, request: SyncRequest) -> Result<SyncResponse, Status> {
         let request = self.authorized(request);
         Ok(self.client.sync(request).await?.into_inner())
+    }
+}
+
+/// An update of a workout whose data is these bytes, JSON or not.
+pub fn put_bytes(entity_id: Uuid, base: i32, data: impl Into<Vec<u8>>) -> SyncItem {
+    SyncItem {
+        data: data.into(),
+        ..put(entity_id, base, &Value::Null)
     }
 }
 

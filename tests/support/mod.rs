@@ -6,11 +6,12 @@ pub mod database;
 pub mod device;
 pub mod server;
 pub mod service;
+pub mod web;
 pub mod wire_count;
 
 pub use database::TestDatabase;
 #[allow(unused_imports)] // as above
-pub use device::{Device, LocalStore, adopt, delete, put};
+pub use device::{Device, LocalStore, adopt, delete, put, put_bytes};
 pub use service::TestService;
 #[allow(unused_imports)] // as above
 pub use wire_count::WireCount;

@@ -120,12 +120,24 @@ impl TestService {
 
     /// A client without a token.
     pub async fn client(&self) -> SyncServiceClient<Channel> {
-        SyncServiceClient::new(self.channel().await).max_decoding_message_size(usize::MAX)
+        self.plain_client()
+            .await
+            .max_decoding_message_size(usize::MAX)
+    }
+
+    /// A client without a token and with the limits of its library.
+    pub async fn plain_client(&self) -> SyncServiceClient<Channel> {
+        SyncServiceClient::new(self.channel().await)
     }
 
     /// A device of a user, with a valid token.
     pub async fn device(&self, user: &str, device: &str) -> Device {
         Device::new(self.client().await, token(user), device)
+    }
+
+    /// Asks it to stop, and does not wait.
+    pub fn begin_stop(&mut self) {
+        drop(self.stop.take());
     }
 
     /// Stops it and waits until it has.
@@ -143,9 +155,13 @@ pub fn token(user: &str) -> String {
 
 /// A token for a user that is valid for so long.
 pub fn token_until(user: &str, valid: Duration) -> String {
+    token_expiring(user, SystemTime::now() + valid)
+}
+
+/// A token for a user that expires at a certain time.
+pub fn token_expiring(user: &str, expires: SystemTime) -> String {
     let keys = Keys::from_secret(SECRET).expect("long enough");
     let user = UserId::new(user).expect("a user id");
-    let expires = SystemTime::now() + valid;
     let since_epoch = expires.duration_since(UNIX_EPOCH).expect("after 1970");
     keys.sign(&user, Millis(since_epoch.as_millis() as i64))
         .expect("signs")
