@@ -24,6 +24,18 @@ pub struct Snapshot {
     pub written: HashMap<(EntityKey, MutationId), Written>,
 }
 
+impl Snapshot {
+    /// Whether the item was applied before this batch. Its first answer stands then, whatever
+    /// becomes of its group this time (promise 4).
+    fn has_of(&self, submission: &Submission) -> bool {
+        let item = submission.item.as_ref();
+        item.is_ok_and(|item| {
+            self.written
+                .contains_key(&(item.key.clone(), item.mutation))
+        })
+    }
+}
+
 /// What holds for the whole batch.
 #[derive(Debug, Clone)]
 pub struct BatchContext {
@@ -143,7 +155,7 @@ pub fn plan(snapshot: &Snapshot, batch: &[Submission], context: &BatchContext) -
             };
         };
         for &i in group {
-            taken_out[i] = Some(if answers[i].fails() {
+            taken_out[i] = Some(if answers[i].fails() || snapshot.has_of(&batch[i]) {
                 answers[i].clone()
             } else {
                 Answer::Rejected(Rejection::new(

@@ -8,6 +8,7 @@
 mod convergence;
 mod devices;
 mod faults;
+mod groups;
 mod isolation;
 mod outage;
 mod pull;
