@@ -7,6 +7,8 @@ use tonic::Status;
 use tonic::codec::{BufferSettings, DecodeBuf, Decoder};
 use tonic_prost::{ProstCodec, ProstEncoder};
 
+use super::status::invalid_message;
+
 /// [`ProstCodec`], except that bytes which do not decode are INVALID_ARGUMENT instead of INTERNAL.
 #[derive(Debug, Clone)]
 pub struct Codec<T, U>(PhantomData<(T, U)>);
@@ -45,8 +47,7 @@ impl<U: Message + Default> Decoder for StrictDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        U::decode(buffer).map(Some).map_err(|error| {
-            Status::invalid_argument(format!("expected a valid protobuf message: {error}"))
-        })
+        let message = U::decode(buffer).map_err(|error| invalid_message(&error))?;
+        Ok(Some(message))
     }
 }

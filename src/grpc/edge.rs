@@ -33,7 +33,8 @@ pub struct EdgeLayer {
 }
 
 /// Answers DEADLINE_EXCEEDED when the deadline has passed (tonic would say CANCELLED), and
-/// RESOURCE_EXHAUSTED to a message that is too large (tonic would say OUT_OF_RANGE).
+/// RESOURCE_EXHAUSTED with details to a message that is too large (tonic would say OUT_OF_RANGE, or
+/// give none).
 #[derive(Debug, Clone)]
 pub struct EdgeService<S> {
     inner: S,
@@ -76,12 +77,21 @@ where
             };
             let response = answer?;
             let refused = Status::from_header_map(response.headers());
-            // Nothing of ours answers OUT_OF_RANGE.
-            if refused.is_some_and(|status| status.code() == Code::OutOfRange) {
+            if refused.is_some_and(|status| says_too_large(&status)) {
                 return Ok(message_too_large(message_bytes_max).into_http());
             }
             Ok(response)
         })
+    }
+}
+
+/// Whether this is tonic's word for a message beyond the limit: as it came, or once it was unpacked.
+/// Nothing of ours answers OUT_OF_RANGE, and RESOURCE_EXHAUSTED only with details.
+fn says_too_large(refused: &Status) -> bool {
+    match refused.code() {
+        Code::OutOfRange => true,
+        Code::ResourceExhausted => refused.details().is_empty(),
+        _ => false,
     }
 }
 

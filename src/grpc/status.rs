@@ -99,6 +99,15 @@ pub(super) fn message_too_large(bytes_max: usize) -> Status {
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
+/// INVALID_ARGUMENT for bytes that are no message. The error names the field and holds none of them.
+pub(super) fn invalid_message(error: &prost::DecodeError) -> Status {
+    Status::with_error_details(
+        Code::InvalidArgument,
+        format!("expected a valid protobuf message: {error}"),
+        ErrorDetails::with_error_info("INVALID_MESSAGE", ERROR_DOMAIN, HashMap::new()),
+    )
+}
+
 /// DEADLINE_EXCEEDED. The work itself goes on: asking again tells what came of it.
 pub(super) fn deadline_exceeded() -> Status {
     Status::with_error_details(

@@ -5,6 +5,7 @@
 //! and what is not. `isolation`: users. `faults`, `sessions`, `outage`: what breaks. `service`,
 //! `shutdown`: what stands around the calls. `wire`: the bytes of apps in the field.
 
+mod bad_calls;
 mod convergence;
 mod devices;
 mod faults;
