@@ -19,7 +19,7 @@ use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowOrigin, Any, CorsLayer};
 
 use crate::auth::Keys;
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::domain::catalog::Catalog;
 use crate::feed::{Feed, FeedOptions};
 use crate::grpc::authn::Authentication;
@@ -138,6 +138,12 @@ pub async fn serve(
     Ok(())
 }
 
+/// Room for server copies in the answers to a batch. A device takes messages as large as it may send;
+/// an eighth of that is left for all else in the answers, 1 KiB an item by default.
+fn copy_bytes_max(limits: &Limits) -> usize {
+    limits.message_bytes_max - limits.message_bytes_max / 8
+}
+
 fn sync_service(
     service: Service,
     config: &Config,
@@ -160,7 +166,7 @@ fn sync_service(
             store.clone(),
             feed.clone(),
             pushes.clone(),
-            message_bytes_max,
+            copy_bytes_max(&limits),
         ),
         watch: Watch::new(
             pull.clone(),

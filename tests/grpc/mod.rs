@@ -6,11 +6,13 @@
 //! `shutdown`: what stands around the calls. `wire`: the bytes of apps in the field.
 
 mod bad_calls;
+mod bad_input;
 mod convergence;
 mod devices;
 mod faults;
 mod groups;
 mod isolation;
+mod limits;
 mod outage;
 mod pull;
 mod races;
