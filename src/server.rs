@@ -16,7 +16,7 @@ use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
-use tower_http::cors::{AllowOrigin, Any, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use crate::auth::Keys;
 use crate::config::{Config, Limits};
@@ -83,6 +83,8 @@ pub async fn serve(
     let presence = Presence::default();
     let sync = sync_service(service, config, &feed, &presence, &pushes, &stop);
     let (health, health_service) = tonic_health::server::health_reporter();
+    // Before the first call: nobody hears SERVING, or that there is no such service, too early.
+    report_health(&health, ServingStatus::NotServing).await;
 
     let server = Server::builder()
         .accept_http1(true) // for gRPC-Web
@@ -209,7 +211,8 @@ fn cors(origins: &[String]) -> Result<CorsLayer, ServeError> {
     Ok(CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([http::Method::POST])
-        .allow_headers(Any)
+        // Not `*`: to browsers that does not cover `authorization` (Fetch standard).
+        .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(Any))
 }
 

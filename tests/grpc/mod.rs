@@ -18,6 +18,7 @@ mod pull;
 mod races;
 mod replays;
 mod rules;
+mod service;
 mod sessions;
 mod verbatim;
 mod watch;
