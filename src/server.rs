@@ -36,6 +36,9 @@ use crate::watch::Watch;
 /// How often the health status is brought up to date. Also bounds how long it stays wrong.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What health is told of: the server as a whole, and the service.
+const HEALTH_SERVICES: [&str; 2] = ["", SERVICE_NAME];
+
 /// How long a quiet connection may be quiet before the server asks whether anybody is there, and
 /// how long it waits for the answer: together less than a minute, after which a stream whose peer has
 /// vanished is gone.
@@ -217,7 +220,7 @@ fn cors(origins: &[String]) -> Result<CorsLayer, ServeError> {
 }
 
 /// Keeps the health status true: overall and for the service, NOT_SERVING while Postgres is away.
-async fn watch_health(store: Store, health: HealthReporter, stop: CancellationToken) {
+async fn watch_health(store: Store, mut health: HealthReporter, stop: CancellationToken) {
     let mut reported = None;
     loop {
         let status = match store.ping().await {
@@ -229,15 +232,20 @@ async fn watch_health(store: Store, health: HealthReporter, stop: CancellationTo
             reported = Some(status);
         }
         tokio::select! {
-            () = stop.cancelled() => return report_health(&health, ServingStatus::NotServing).await,
+            () = stop.cancelled() => break,
             () = tokio::time::sleep(HEALTH_INTERVAL) => (),
         }
+    }
+    report_health(&health, ServingStatus::NotServing).await;
+    // Ends the streams of those who watch it: left open, they would hold up the drain.
+    for service in HEALTH_SERVICES {
+        health.clear_service_status(service).await;
     }
 }
 
 async fn report_health(health: &HealthReporter, status: ServingStatus) {
     tracing::info!(?status, "health");
-    for service in ["", SERVICE_NAME] {
+    for service in HEALTH_SERVICES {
         health.set_service_status(service, status).await;
     }
 }

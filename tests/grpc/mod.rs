@@ -20,6 +20,7 @@ mod replays;
 mod rules;
 mod service;
 mod sessions;
+mod shutdown;
 mod verbatim;
 mod watch;
 mod wire;
