@@ -6,7 +6,6 @@ use std::error::Error;
 use std::path::Path;
 
 use serde_json::value::RawValue;
-use serde_json::{Map, Value};
 use thiserror::Error as ThisError;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -16,7 +15,8 @@ use crate::config::{Config, LibraryCommand};
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Resolution;
 use crate::domain::entity::EntityType;
-use crate::domain::item::{ItemRules, RawItem, Sender, Submission};
+use crate::domain::item::{Change, Item, ItemRules, RawItem, Rejection, Sender, Submission};
+use crate::domain::json::Json;
 use crate::domain::plan::Answer;
 use crate::domain::scope::{DeviceId, Scope, UserId};
 use crate::error::Fault;
@@ -33,22 +33,28 @@ const KEYED: Uuid = Uuid::from_u128(0x7c1d_0e52_3f0b_4d57_9a41_52f6_e0c3_8b1a);
 /// The one who writes the library. Always the same, so that a load never conflicts with another.
 const OPERATOR: &str = "operator";
 
-/// Objects in one transaction.
+/// Objects in one transaction. A load that is cut short leaves whole batches behind; loading again
+/// goes on from there.
 const BATCH_ITEMS: usize = 500;
 
-/// What is wrong with a file.
+/// What is wrong with a file, or a load.
 #[derive(Debug, ThisError)]
 enum LibraryError {
+    #[error("{0}: expected a file to read")]
+    Unreadable(String, #[source] std::io::Error),
     #[error("{0}: expected a JSON array of objects")]
-    NoArray(String),
-    #[error("object {place}: expected a text or number under the key {key:?}")]
-    NoKey { place: usize, key: String },
-    #[error("object {place}: expected each {key:?} once, this one occurs again")]
-    SameKey { place: usize, key: String },
+    NoArray(String, #[source] serde_json::Error),
+    #[error("{file}: at {pointer}: {problem}")]
+    Object {
+        file: String,
+        /// A JSON Pointer into the file.
+        pointer: String,
+        problem: String,
+    },
     #[error("--type: expected a shared type (exercise_definition or settings_option), got {0:?}")]
     NotShared(String),
     #[error("the object with the id {0} can not be stored: {1}")]
-    Refused(String, String),
+    Refused(Uuid, String),
 }
 
 /// Runs a library command.
@@ -62,15 +68,16 @@ pub(super) async fn run(config: &Config, command: LibraryCommand) -> Result<(), 
     let catalog = Catalog::builtin();
     let shared = EntityType::new(&entity_type).filter(|known| catalog.rules(known).shared);
     let entity_type = shared.ok_or(LibraryError::NotShared(entity_type))?;
-    let objects = read(&file, &key)?;
-    let database = Database::open(config, "ironflow-sync library").await?;
-    let load = Load {
-        store: &database.store,
+    let rules = ItemRules {
         catalog: &catalog,
-        entity_type: &entity_type,
         item_bytes_max: config.limits.item_bytes_max,
+        operator: true,
     };
-    let loaded = load.run(&objects, prune).await;
+    let operator = Operator::new(&entity_type, rules)?;
+    // Every object is checked before the first is written.
+    let items = operator.read(&file, &key)?;
+    let database = Database::open(config, "ironflow-sync library").await?;
+    let loaded = operator.load(&database.store, items, prune).await;
     database.close().await;
     for (outcome, count) in loaded? {
         print(&format!("{count} {outcome}\n"));
@@ -78,88 +85,67 @@ pub(super) async fn run(config: &Config, command: LibraryCommand) -> Result<(), 
     Ok(())
 }
 
-/// An object of a file, as it is written there.
-struct Object {
-    id: Uuid,
-    text: String,
-}
-
-/// The objects of a file.
-fn read(file: &Path, key: &str) -> Result<Vec<Object>, Box<dyn Error>> {
-    let no_array = || LibraryError::NoArray(file.display().to_string());
-    let text =
-        std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let texts: Vec<&RawValue> = serde_json::from_str(&text).map_err(|_| no_array())?;
-    let mut seen = HashSet::new();
-    let mut objects = Vec::new();
-    for (place, text) in texts.into_iter().map(RawValue::get).enumerate() {
-        let object: Map<String, Value> = serde_json::from_str(text).map_err(|_| no_array())?;
-        let key = key.to_owned();
-        let id = match object.get(&key) {
-            Some(Value::String(text)) if !text.is_empty() => id_from(text),
-            Some(Value::Number(number)) => id_from(&number.to_string()),
-            _ => return Err(LibraryError::NoKey { place, key }.into()),
-        };
-        if !seen.insert(id) {
-            return Err(LibraryError::SameKey { place, key }.into());
-        }
-        let text = text.to_owned();
-        objects.push(Object { id, text });
-    }
-    Ok(objects)
-}
-
-fn id_from(key: &str) -> Uuid {
-    Uuid::parse_str(key).unwrap_or_else(|_| Uuid::new_v5(&KEYED, key.as_bytes()))
-}
-
-struct Load<'a> {
-    store: &'a Store,
-    catalog: &'a Catalog,
+/// The one who writes the library, here the entities of one type.
+struct Operator<'a> {
     entity_type: &'a EntityType,
-    item_bytes_max: usize,
+    rules: ItemRules<'a>,
+    sender: Sender,
 }
 
-impl Load<'_> {
-    /// Loads the objects, and says how many came to what.
-    async fn run(
-        &self,
-        objects: &[Object],
-        prune: bool,
-    ) -> Result<BTreeMap<&'static str, usize>, Box<dyn Error>> {
-        migrate(self.store).await?;
+impl<'a> Operator<'a> {
+    fn new(entity_type: &'a EntityType, rules: ItemRules<'a>) -> Result<Self, Fault> {
+        let no_id = || Fault::Defect("the operator has no id".into(), None);
+        Ok(Self {
+            entity_type,
+            rules,
+            sender: Sender {
+                user: UserId::new(OPERATOR).ok_or_else(no_id)?,
+                device: DeviceId::new(OPERATOR).ok_or_else(no_id)?,
+                client_time: 0,
+                received: now(),
+            },
+        })
+    }
+
+    /// The objects of a file as items, if all of them can be stored.
+    fn read(&self, file: &Path, key: &str) -> Result<Vec<Item>, LibraryError> {
+        let name = || file.display().to_string();
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| LibraryError::Unreadable(name(), error))?;
+        let texts: Vec<&RawValue> =
+            serde_json::from_str(&text).map_err(|error| LibraryError::NoArray(name(), error))?;
+        let mut seen = HashSet::new();
         let mut items = Vec::new();
-        for object in objects {
-            items.push(self.item(object.id, "update", object.text.clone().into_bytes()));
-        }
-        if prune {
-            let kept: HashSet<Uuid> = objects.iter().map(|object| object.id).collect();
-            let library = Scope::library();
-            for id in self.store.list_entities(&library, self.entity_type).await? {
-                if !kept.contains(&id) {
-                    items.push(self.item(id, "delete", Vec::new()));
-                }
+        for (place, text) in texts.into_iter().map(RawValue::get).enumerate() {
+            let problem = |path: &str, problem: String| LibraryError::Object {
+                file: name(),
+                pointer: format!("/{place}{path}"),
+                problem,
+            };
+            let object = Json::from_device(text.as_bytes())
+                .map_err(|violation| problem(&violation.path, violation.description))?;
+            let id = id_of(&object, key).ok_or_else(|| {
+                problem(
+                    "",
+                    format!("expected a text or number under the key {key:?}"),
+                )
+            })?;
+            if !seen.insert(id) {
+                let again = format!("expected each {key:?} once, this one occurs again");
+                return Err(problem("", again));
             }
+            let item = self
+                .item(id, "update", text.as_bytes().to_vec())
+                .map_err(|rejection| problem("", rejection.message))?;
+            items.push(item);
         }
-        let push = Push::new(
-            self.store.clone(),
-            Feed::new(),
-            TaskTracker::new(),
-            usize::MAX,
-        );
-        let mut outcomes = BTreeMap::new();
-        for batch in items.chunks(BATCH_ITEMS) {
-            for (item, answer) in batch.iter().zip(self.push(&push, batch).await?) {
-                *outcomes.entry(outcome(item, &answer)?).or_insert(0) += 1;
-            }
-        }
-        Ok(outcomes)
+        Ok(items)
     }
 
     /// Based on nothing: what equals is unchanged (rule 4), the rest continues the operator's own
     /// chain of versions (rule 5).
-    fn item(&self, id: Uuid, operation: &str, data: Vec<u8>) -> RawItem {
-        RawItem {
+    fn item(&self, id: Uuid, operation: &str, data: Vec<u8>) -> Result<Item, Rejection> {
+        let raw = RawItem {
             entity_type: self.entity_type.as_str().to_owned(),
             entity_id: id.to_string(),
             operation: operation.to_owned(),
@@ -167,50 +153,93 @@ impl Load<'_> {
             // Every load is a new edit, also one that brings back an older state.
             mutation_id: Uuid::new_v4().to_string(),
             ..RawItem::default()
-        }
+        };
+        Submission::parse(raw, &self.sender, &self.rules).item
     }
 
-    async fn push(&self, push: &Push, batch: &[RawItem]) -> Result<Vec<Answer>, Box<dyn Error>> {
-        let no_id = || Fault::Defect("the operator has no id".into(), None);
-        let sender = Sender {
-            user: UserId::new(OPERATOR).ok_or_else(no_id)?,
-            device: DeviceId::new(OPERATOR).ok_or_else(no_id)?,
-            client_time: 0,
-            received: now(),
-        };
-        let rules = ItemRules {
-            catalog: self.catalog,
-            item_bytes_max: self.item_bytes_max,
-            operator: true,
-        };
-        let submit = |raw: &RawItem| Submission::parse(raw.clone(), &sender, &rules);
-        let request = PushRequest {
-            scope: Scope::library(),
-            device: sender.device.clone(),
-            info: DeviceInfo::default(),
-            batch: batch.iter().map(submit).collect(),
-            validate_only: false,
-            now: sender.received,
-        };
-        Ok(push.run(request).await?.answers)
+    /// Loads the items, and says how many came to what.
+    async fn load(
+        &self,
+        store: &Store,
+        mut items: Vec<Item>,
+        prune: bool,
+    ) -> Result<BTreeMap<&'static str, usize>, Box<dyn Error>> {
+        migrate(store).await?;
+        if prune {
+            items.extend(self.deletions(store, &items).await?);
+        }
+        let push = Push::new(store.clone(), Feed::new(), TaskTracker::new(), usize::MAX);
+        let mut outcomes = BTreeMap::new();
+        for batch in items.chunks(BATCH_ITEMS) {
+            let submit = |item: &Item| Submission {
+                group: None,
+                item: Ok(item.clone()),
+            };
+            let request = PushRequest {
+                scope: Scope::library(),
+                device: self.sender.device.clone(),
+                info: DeviceInfo::default(),
+                batch: batch.iter().map(submit).collect(),
+                validate_only: false,
+                now: self.sender.received,
+            };
+            let answers = push.run(request).await?.answers;
+            for (item, answer) in batch.iter().zip(answers) {
+                *outcomes.entry(outcome(item, &answer)?).or_insert(0) += 1;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Deletes what the library has and the items have not.
+    async fn deletions(&self, store: &Store, items: &[Item]) -> Result<Vec<Item>, Box<dyn Error>> {
+        let kept: HashSet<Uuid> = items.iter().map(|item| item.key.entity_id).collect();
+        let held = store
+            .list_entities(&Scope::library(), self.entity_type)
+            .await?;
+        let mut deletions = Vec::new();
+        for id in held.into_iter().filter(|id| !kept.contains(id)) {
+            let item = self.item(id, "delete", Vec::new());
+            deletions.push(item.map_err(|rejection| refused(id, &rejection))?);
+        }
+        Ok(deletions)
     }
 }
 
-/// What came of an object, in one word.
-fn outcome(item: &RawItem, answer: &Answer) -> Result<&'static str, LibraryError> {
-    match answer {
-        Answer::Written(_) if item.operation == "delete" => Ok("deleted"),
-        Answer::Written(written) if written.version.number() == 1 => Ok("added"),
-        Answer::Written(written) if written.resolution == Resolution::Resurrected => Ok("restored"),
-        Answer::Written(_) => Ok("changed"),
-        Answer::Unchanged { .. } => Ok("unchanged"),
-        Answer::Conflict(..) => {
-            let why = "somebody else has written it".to_owned();
-            Err(LibraryError::Refused(item.entity_id.clone(), why))
+/// The id of an object: the UUID under the key, or one made from the text or number there.
+fn id_of(object: &Json, key: &str) -> Option<Uuid> {
+    let Json::Object(fields) = object else {
+        return None;
+    };
+    let text = match fields.get(key)? {
+        Json::String(text) if !text.is_empty() => text.clone(),
+        Json::Number(number) => number.to_string(),
+        Json::String(_) | Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => {
+            return None;
         }
-        Answer::Rejected(rejection) => {
-            let why = rejection.message.clone();
-            Err(LibraryError::Refused(item.entity_id.clone(), why))
-        }
+    };
+    Some(Uuid::parse_str(&text).unwrap_or_else(|_| Uuid::new_v5(&KEYED, text.as_bytes())))
+}
+
+/// What came of an item, in one word.
+fn outcome(item: &Item, answer: &Answer) -> Result<&'static str, LibraryError> {
+    let id = item.key.entity_id;
+    match (answer, &item.change) {
+        (Answer::Written(_), Change::Delete) => Ok("deleted"),
+        (Answer::Written(written), Change::Put(_)) if written.version.number() == 1 => Ok("added"),
+        (Answer::Written(written), Change::Put(_)) => match written.resolution {
+            Resolution::Resurrected => Ok("restored"),
+            Resolution::Applied | Resolution::ClientWon => Ok("changed"),
+        },
+        (Answer::Unchanged { .. }, _) => Ok("unchanged"),
+        (Answer::Conflict(..), _) => Err(LibraryError::Refused(
+            id,
+            "somebody else has written it".to_owned(),
+        )),
+        (Answer::Rejected(rejection), _) => Err(refused(id, rejection)),
     }
+}
+
+fn refused(id: Uuid, rejection: &Rejection) -> LibraryError {
+    LibraryError::Refused(id, rejection.message.clone())
 }

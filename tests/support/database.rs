@@ -7,6 +7,7 @@ use std::{fs, process};
 use ironflow_sync::store::Store;
 use ironflow_sync::store::migrations::migrate;
 use tokio::sync::OnceCell;
+use tokio_postgres::config::Host;
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::server;
@@ -69,6 +70,20 @@ impl TestDatabase {
     /// How to connect to it.
     pub fn config(&self) -> Config {
         self.config.clone()
+    }
+
+    /// How a program connects to it: its `DATABASE_URL`.
+    pub fn url(&self) -> String {
+        let host = match &self.config.get_hosts()[0] {
+            Host::Tcp(host) => host.clone(),
+            Host::Unix(folder) => folder.display().to_string(),
+        };
+        let port = self.config.get_ports().first().copied().unwrap_or(5432);
+        let user = self.config.get_user().expect("a user");
+        let name = self.config.get_dbname().expect("named");
+        let password = self.config.get_password().unwrap_or_default();
+        let password = std::str::from_utf8(password).expect("UTF-8");
+        format!("host='{host}' port={port} user='{user}' dbname='{name}' password='{password}'")
     }
 
     /// A plain connection to it.
