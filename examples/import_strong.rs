@@ -9,7 +9,10 @@
 //! ```
 //!
 //! Reading order: [`strong`] makes workouts from the file, [`import`] pushes them, [`conflict`] is
-//! what happens when two devices edit one, [`Device`] is all a client needs.
+//! what happens when two devices edit one, [`Device`] is what pushes, [`client`] what every client
+//! needs. `follow` is its twin: it watches what arrives.
+
+mod client;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -20,17 +23,13 @@ use std::time::Duration;
 
 use clap::Parser;
 use indicatif::{HumanDuration, ProgressBar};
-use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
 use ironflow_sync::grpc::proto::{
     DeviceInfo, SyncItem, SyncRequest, SyncResponse, SyncResult, SyncStatus,
 };
 use serde_json::{Map, Value};
-use tonic::metadata::{Ascii, MetadataValue};
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
-use tonic_types::StatusExt;
 use uuid::Uuid;
 
+use client::{Account, Connection, Patience, described};
 use strong::Workout;
 
 /// Items of one push. The service takes up to 500; the progress bar is smoother with fewer.
@@ -43,12 +42,8 @@ struct Arguments {
     #[arg(hide_default_value = true,
           default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/data/strong-export.csv"))]
     file: PathBuf,
-    /// Where the service listens
-    #[arg(long, default_value = "http://127.0.0.1:50051")]
-    endpoint: String,
-    /// Who you are, for example from `ironflow-sync token --user lifter`
-    #[arg(long, env = "IRONFLOW_TOKEN", hide_env_values = true)]
-    token: String,
+    #[command(flatten)]
+    account: Account,
     /// The device to import as
     #[arg(long, default_value = "strong-import")]
     device: String,
@@ -71,14 +66,15 @@ async fn main() -> ExitCode {
 async fn run(arguments: &Arguments) -> Result<(), Box<dyn Error>> {
     let workouts = read(&arguments.file)?;
     println!("{} workouts in the file", workouts.len());
-    let importer = Device::connect(arguments, &arguments.device, "Strong import").await?;
+    let connection = Connection::open(&arguments.account).await?;
+    let importer = Device::new(&connection, &arguments.device, "Strong import");
     let results = import(&importer, &workouts).await?;
     report(&workouts, &results);
     if let (true, Some(workout), Some(result)) =
         (arguments.conflict, workouts.last(), results.last())
     {
-        let phone = Device::connect(arguments, "phone", "Phone").await?;
-        let tablet = Device::connect(arguments, "tablet", "Tablet").await?;
+        let phone = Device::new(&connection, "phone", "Phone");
+        let tablet = Device::new(&connection, "tablet", "Tablet");
         conflict(&phone, &tablet, workout, result.server_version).await?;
     }
     Ok(())
@@ -92,7 +88,10 @@ fn read(path: &Path) -> Result<Vec<Workout>, Box<dyn Error>> {
 
 /// Pushes every workout as new. One that the service holds already is answered UNCHANGED, one that
 /// another device edited since is a conflict: the import does not overwrite it.
-async fn import(device: &Device, workouts: &[Workout]) -> Result<Vec<SyncResult>, Box<dyn Error>> {
+async fn import(
+    device: &Device<'_>,
+    workouts: &[Workout],
+) -> Result<Vec<SyncResult>, Box<dyn Error>> {
     let bar = ProgressBar::new(workouts.len() as u64);
     let mut results = Vec::new();
     for batch in workouts.chunks(BATCH_ITEMS) {
@@ -130,8 +129,8 @@ fn report(workouts: &[Workout], results: &[SyncResult]) {
 
 /// Edits a workout on a phone, and then on a tablet that still has the version from before.
 async fn conflict(
-    phone: &Device,
-    tablet: &Device,
+    phone: &Device<'_>,
+    tablet: &Device<'_>,
     workout: &Workout,
     version: i32,
 ) -> Result<(), Box<dyn Error>> {
@@ -227,72 +226,45 @@ fn put(workout: &Workout, operation: &str, base_version: i32, data: Vec<u8>) -> 
 }
 
 /// One installation of an app.
-struct Device {
-    client: SyncServiceClient<Channel>,
-    authorization: MetadataValue<Ascii>,
-    id: String,
-    label: String,
+struct Device<'a> {
+    connection: &'a Connection,
+    id: &'a str,
+    label: &'a str,
 }
 
-impl Device {
-    async fn connect(arguments: &Arguments, id: &str, label: &str) -> Result<Self, Box<dyn Error>> {
-        let endpoint = &arguments.endpoint;
-        let channel = Endpoint::from_shared(endpoint.clone())?
-            .connect_timeout(Duration::from_secs(5))
-            .timeout(Duration::from_secs(30))
-            .connect()
-            .await
-            .map_err(|_| format!("nothing answers at {endpoint}; start the service: cargo run"))?;
-        Ok(Self {
-            client: SyncServiceClient::new(channel),
-            authorization: format!("Bearer {}", arguments.token).parse()?,
-            id: id.to_owned(),
-            label: label.to_owned(),
-        })
+impl<'a> Device<'a> {
+    fn new(connection: &'a Connection, id: &'a str, label: &'a str) -> Self {
+        Self {
+            connection,
+            id,
+            label,
+        }
     }
 
     /// Pushes one batch. While the service is away it is asked again, a few times: the edits keep
     /// their mutation ids, so even one that was applied already is never applied twice.
     async fn push(&self, items: Vec<SyncItem>) -> Result<SyncResponse, Box<dyn Error>> {
-        const ATTEMPTS_MAX: usize = 5;
         let batch = SyncRequest {
-            device_id: self.id.clone(),
+            device_id: self.id.to_owned(),
             device: Some(DeviceInfo {
-                label: self.label.clone(),
+                label: self.label.to_owned(),
                 ..DeviceInfo::default()
             }),
             items,
             ..SyncRequest::default()
         };
-        let mut attempts = 1;
+        let mut patience = Patience::default();
         loop {
-            let mut request = Request::new(batch.clone());
-            let authorization = self.authorization.clone();
-            request
-                .metadata_mut()
-                .insert("authorization", authorization);
-            match self.client.clone().sync(request).await {
+            let request = self.connection.request(batch.clone());
+            match self.connection.client().sync(request).await {
                 Ok(response) => return Ok(response.into_inner()),
-                Err(status) if status.code() == Code::Unavailable && attempts < ATTEMPTS_MAX => {
-                    tokio::time::sleep(retry_delay(&status)).await;
-                    attempts += 1;
-                }
-                Err(status) => {
-                    return Err(format!("{:?}: {}", status.code(), status.message()).into());
-                }
+                Err(status) => patience
+                    .wait(status)
+                    .await
+                    .map_err(|status| described(&status))?,
             }
         }
     }
-}
-
-/// How long the service asks to wait, within reason; a second if it did not say.
-fn retry_delay(status: &Status) -> Duration {
-    const DEFAULT: Duration = Duration::from_secs(1);
-    const MAX: Duration = Duration::from_secs(10);
-    let asked = status
-        .get_details_retry_info()
-        .and_then(|info| info.retry_delay);
-    asked.unwrap_or(DEFAULT).min(MAX)
 }
 
 /// The CSV export of the Strong app: one row per set, grouped here into workouts.

@@ -1,12 +1,7 @@
 //! A real training log, imported twice, and then edited on two devices.
 
-use std::env;
-use std::path::PathBuf;
-
-use tokio::process::Command;
-
+use super::run;
 use crate::support::TestService;
-use crate::support::service::token;
 
 #[tokio::test]
 async fn a_training_log_is_imported_once_however_often_it_is_imported() {
@@ -70,30 +65,6 @@ async fn an_edit_on_an_old_base_shows_both_versions() {
     assert!(again.contains("\n1 NEEDS_USER\n"), "{again}");
 }
 
-/// Runs the example and returns what it prints.
 async fn import(service: &TestService, arguments: &[&str]) -> String {
-    let output = Command::new(example("import_strong").await)
-        .arg("--endpoint")
-        .arg(format!("http://{}", service.address))
-        .args(arguments)
-        .env("IRONFLOW_TOKEN", token("lifter"))
-        .output()
-        .await
-        .expect("the example runs");
-    let printed = String::from_utf8(output.stdout).expect("UTF-8");
-    let problems = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{printed}{problems}");
-    printed
-}
-
-/// An example, built: that is only sure after a plain `cargo test`, so cargo is asked each time.
-async fn example(name: &str) -> PathBuf {
-    let test = env::current_exe().expect("a path");
-    let target = test.ancestors().nth(3).expect("a target folder");
-    let build = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--example", name, "--target-dir"])
-        .arg(target)
-        .status();
-    assert!(build.await.expect("cargo runs").success());
-    target.join("debug/examples").join(name)
+    run("import_strong", service, arguments).await
 }
