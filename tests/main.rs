@@ -8,5 +8,6 @@ mod embedded;
 mod examples;
 mod grpc;
 mod library;
+mod memory;
 mod store;
 mod support;
