@@ -38,7 +38,7 @@ written as (
         revision = moved.before + new.ordinal,
         deleted = false,
         data = new.data::jsonb,
-        data_bytes = octet_length(new.data),
+        data_bytes = octet_length(new.data::jsonb::text),
         resolution = 'applied',
         device_id = $2,
         mutation_id = new.mutation_id,

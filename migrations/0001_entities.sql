@@ -30,7 +30,7 @@ create table entities (
     revision        bigint not null,
     deleted         boolean not null,
     data            jsonb,
-    -- Size of the data as it was sent, 0 for a tombstone: pages are cut without unpacking it.
+    -- Size of the data written out, 0 for a tombstone: what is read is bounded without unpacking it.
     data_bytes      integer not null,
     -- How this version was settled; a replay of its mutation gets the same answer (promise 4).
     resolution      text collate "C" not null,

@@ -71,6 +71,7 @@ struct Watched {
     scope: Scope,
     /// The newest revision heard of.
     revision: watch::Sender<Revision>,
+    subscriptions: usize,
 }
 
 /// Hears when a scope moves, for as long as it lives.
@@ -109,7 +110,9 @@ impl Feed {
         let entry = watched.entry(hash).or_insert_with(|| Watched {
             scope: scope.clone(),
             revision: watch::Sender::default(),
+            subscriptions: 0,
         });
+        entry.subscriptions += 1;
         Subscription {
             hub: self.hub.clone(),
             hash,
@@ -150,14 +153,21 @@ impl Feed {
 
     /// Asks the store how far the watched scopes have got.
     async fn poll(&self, store: &Store) -> Result<(), Fault> {
-        let scopes: Vec<Scope> = lock(&self.hub.watched)
-            .values()
-            .map(|watched| watched.scope.clone())
+        let heard: HashMap<ScopeHash, (Scope, Revision)> = lock(&self.hub.watched)
+            .iter()
+            .map(|(hash, watched)| (*hash, (watched.scope.clone(), *watched.revision.borrow())))
             .collect();
+        let scopes: Vec<Scope> = heard.values().map(|(scope, _)| scope.clone()).collect();
         for chunk in scopes.chunks(POLL_CHUNK) {
             for (scope, revision) in store.read_revisions(chunk).await? {
-                // The store is right, also when it was restored to an older state.
-                self.hub.set(hash(&scope), |_| revision);
+                let hash = hash(&scope);
+                let before = heard.get(&hash).map(|(_, heard)| *heard);
+                // The store is right, also when it was restored to an older state; unless there was
+                // news while it was asked.
+                self.hub.set(hash, |known| match before {
+                    Some(before) if before == known => revision,
+                    _ => known.max(revision),
+                });
             }
         }
         Ok(())
@@ -196,11 +206,11 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut watched = lock(&self.hub.watched);
-        let last = watched
-            .get(&self.hash)
-            .is_some_and(|watched| watched.revision.receiver_count() <= 1);
-        if last {
-            watched.remove(&self.hash);
+        if let Some(entry) = watched.get_mut(&self.hash) {
+            entry.subscriptions -= 1;
+            if entry.subscriptions == 0 {
+                watched.remove(&self.hash);
+            }
         }
     }
 }

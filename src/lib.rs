@@ -26,4 +26,5 @@ pub mod server;
 pub mod status;
 pub mod store;
 pub mod telemetry;
+pub mod turns;
 pub mod watch;

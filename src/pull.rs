@@ -41,7 +41,7 @@ pub struct PullRequest {
     pub page_size: i64,
     /// Also what the device wrote itself.
     pub include_own: bool,
-    /// The newest schema the app understands.
+    /// The newest schema the app understands; 0: the newest there is.
     pub schema: i32,
 }
 
@@ -110,8 +110,9 @@ impl Pull {
         let key = self.cursor_key().await?;
         let binding = binding(request);
         let cursor = decode(&request.cursor, &binding, key)?;
-        let query = page_query(cursor.as_ref(), &binding, request.schema, &self.catalog)
-            .map_err(refusal)?;
+        let schema = self.catalog.schema(request.schema);
+        let query =
+            page_query(cursor.as_ref(), &binding, schema, &self.catalog).map_err(refusal)?;
         let leave_out = (!request.include_own).then_some(&request.device);
         let limits = limits(&query, request.page_size);
         let read = self.store.read_page(&query, leave_out, limits).await?;
@@ -120,7 +121,7 @@ impl Pull {
             &read.lanes,
             read.exhausted,
             read.epoch,
-            request.schema,
+            schema,
             cursor.as_ref(),
         );
         let PageEnd {
@@ -128,13 +129,7 @@ impl Pull {
             has_more,
             remaining,
         } = end.map_err(refusal)?;
-        self.presence.saw(Seen {
-            scope: request.scope.clone(),
-            device: request.device.clone(),
-            at: now,
-            // What this page holds has arrived only once the device asks for the next.
-            pulled: Some(cursor.map_or_else(Default::default, |cursor| cursor.user.after)),
-        });
+        self.saw(request, Some(next.user.after), now);
         Ok(Page {
             entities: read.entities,
             cursor: next.encode(&binding, key),
@@ -142,6 +137,16 @@ impl Pull {
             remaining,
             reached: [next.library.after, next.user.after],
         })
+    }
+
+    /// Remembers that a device is there, and how far it has got in its user's scope if it read.
+    pub fn saw(&self, request: &PullRequest, pulled: Option<Revision>, now: Millis) {
+        self.presence.saw(Seen {
+            scope: request.scope.clone(),
+            device: request.device.clone(),
+            at: now,
+            pulled,
+        });
     }
 
     async fn cursor_key(&self) -> Result<&CursorKey, Fault> {

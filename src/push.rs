@@ -8,13 +8,14 @@ use tracing::{Instrument, Span, field};
 use crate::domain::clock::Millis;
 use crate::domain::entity::MutationId;
 use crate::domain::item::{Item, Submission};
-use crate::domain::plan::{Answer, BatchContext, Plan, Snapshot, plan};
+use crate::domain::plan::{Answer, BatchContext, Plan, plan};
 use crate::domain::scope::{DeviceId, Scope};
 use crate::error::Fault;
 use crate::feed::Feed;
 use crate::store::Store;
 use crate::store::batch::Author;
 use crate::store::device::DeviceInfo;
+use crate::turns::Turns;
 
 /// A batch, ready to be decided.
 #[derive(Debug)]
@@ -48,6 +49,7 @@ pub struct Push {
     store: Store,
     /// Told of every commit.
     feed: Feed,
+    turns: Turns,
     /// Work under way. Shutdown waits for it.
     tasks: TaskTracker,
     /// See [`BatchContext::copy_bytes_max`].
@@ -60,6 +62,7 @@ impl Push {
         Self {
             store,
             feed,
+            turns: Turns::default(),
             tasks,
             copy_bytes_max,
         }
@@ -109,9 +112,7 @@ impl Push {
             .iter()
             .filter_map(|submission| submission.item.as_ref().ok())
             .collect();
-        if items.is_empty() {
-            return Ok(plan(&Snapshot::default(), &request.batch, &context).answers);
-        }
+        let _turn = self.turns.take(&request.scope).await?;
         let mut connection = self.store.connection().await?;
         let batch = connection.begin(&request.scope).await?;
         let snapshot = batch.read(&items).await?;

@@ -181,7 +181,6 @@ fn sync_service(
         ),
         pull,
         store,
-        presence: presence.clone(),
         catalog,
         limits,
     };

@@ -10,7 +10,9 @@ pub mod page;
 
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+};
 use thiserror::Error;
 use tokio_postgres::{Config, NoTls};
 
@@ -19,6 +21,9 @@ use crate::error::Fault;
 /// How long a call waits for a free connection, and a connection for Postgres. A call that would
 /// wait longer is told to come back.
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a ping waits for a free connection.
+const PING_WAIT: Duration = Duration::from_millis(500);
 
 /// What our sessions tell Postgres when they start.
 ///
@@ -43,11 +48,11 @@ pub struct Store {
 /// Settings no pool can be made from.
 #[derive(Debug, Error)]
 #[error("the connection pool could not be made: {0}")]
-pub struct PoolError(#[from] deadpool_postgres::BuildError);
+pub struct BadPool(#[from] deadpool_postgres::BuildError);
 
 impl Store {
     /// A store on the database `config` names. Connects when first used.
-    pub fn new(mut config: Config, connections_max: usize) -> Result<Self, PoolError> {
+    pub fn new(mut config: Config, connections_max: usize) -> Result<Self, BadPool> {
         let options = [config.get_options().unwrap_or_default(), SESSION_OPTIONS].join(" ");
         config
             .options(options.trim_start())
@@ -67,9 +72,14 @@ impl Store {
         Ok(Self { pool, config })
     }
 
-    /// Whether Postgres answers.
+    /// Whether Postgres answers. While all connections are in use it does.
     pub async fn ping(&self) -> Result<(), Fault> {
-        let client = self.client().await?;
+        let mut timeouts = self.pool.timeouts();
+        timeouts.wait = Some(PING_WAIT);
+        let client = match self.pool.timeout_get(&timeouts).await {
+            Err(PoolError::Timeout(TimeoutType::Wait)) => return Ok(()),
+            client => client?,
+        };
         client.simple_query("").await?;
         Ok(())
     }

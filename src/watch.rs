@@ -99,6 +99,7 @@ impl Watch {
             clock,
             library,
             user,
+            last_event: begun,
             may_have_more: true,
             caught_up: false,
         };
@@ -124,6 +125,8 @@ struct Following {
     library: Subscription,
     user: Subscription,
     expires: Instant,
+    /// When the reader last got something.
+    last_event: Instant,
     may_have_more: bool,
     caught_up: bool,
 }
@@ -136,7 +139,10 @@ impl Following {
             biased;
             () = stop.cancelled() => Err(Refusal::ShuttingDown.into()),
             () = sleep_until(expires) => Err(Refusal::TokenExpired.into()),
-            event = self.next_event() => event,
+            event = self.next_event() => {
+                self.last_event = Instant::now();
+                event
+            }
         }
     }
 
@@ -155,10 +161,14 @@ impl Following {
                 self.caught_up = true;
                 return Ok(Event::CaughtUp { cursor });
             }
+            let heartbeat = self.last_event + self.watch.heartbeat_interval;
             tokio::select! {
                 () = self.library.moved() => self.may_have_more = true,
                 () = self.user.moved() => self.may_have_more = true,
-                () = sleep(self.watch.heartbeat_interval) => return Ok(Event::Heartbeat { cursor }),
+                () = sleep_until(heartbeat) => {
+                    self.watch.pull.saw(&self.request, None, (self.clock)());
+                    return Ok(Event::Heartbeat { cursor });
+                }
             }
         }
     }

@@ -81,6 +81,16 @@ impl Catalog {
         self.types.iter()
     }
 
+    /// The schema version that counts for an app: 0 and whatever is beyond the newest are the newest.
+    pub fn schema(&self, asked: i32) -> i32 {
+        let newest = self.types.values().map(|rules| rules.since).max();
+        let newest = newest.unwrap_or_default();
+        match asked {
+            0 => newest,
+            asked => asked.min(newest),
+        }
+    }
+
     /// The rules of a type.
     pub fn rules(&self, entity_type: &EntityType) -> TypeRules {
         self.types.get(entity_type).copied().unwrap_or(UNLISTED)

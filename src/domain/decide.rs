@@ -82,6 +82,12 @@ pub fn decide(
     if item.base == version {
         return write(item, version, uncontested);
     }
+    if matches!(stored.content, Content::Withheld) {
+        return Outcome::Rejected(Rejection::new(
+            RejectionCode::RetryLater,
+            "items: expected conflicts with less data, send this item again in a smaller batch",
+        ));
+    }
     // Rule 4: the server holds it already.
     if holds_already(&stored.content, &item.change) {
         return Outcome::Unchanged(version);
@@ -112,8 +118,8 @@ fn holds_already(stored: &Content, change: &Change) -> bool {
     match (stored, change) {
         (Content::Live(stored), Change::Put(sent)) => stored.same_as(sent),
         (Content::Tombstone, Change::Delete) => true,
-        (Content::NotLoaded | Content::Tombstone, Change::Put(_))
-        | (Content::Live(_) | Content::NotLoaded, Change::Delete) => false,
+        (Content::NotLoaded | Content::Withheld | Content::Tombstone, Change::Put(_))
+        | (Content::Live(_) | Content::NotLoaded | Content::Withheld, Change::Delete) => false,
     }
 }
 

@@ -109,6 +109,8 @@ pub enum Content {
     /// Its data, which the store was not asked for: every item of the batch that names the
     /// entity is based on its version, so no rule looks at the data.
     NotLoaded,
+    /// Its data, of which there was more than one batch may read: the item is put off.
+    Withheld,
     /// The entity is deleted.
     Tombstone,
 }

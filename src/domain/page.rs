@@ -79,6 +79,10 @@ pub fn page_query(
         Some(cursor) => upgrade(cursor, schema),
         None => None,
     };
+    let before = backfill.map_or(schema, |backfill| backfill.schema_before);
+    let new_types = catalog.newly_visible(&binding.types, before, schema);
+    // Without anything new there is nothing to catch up on.
+    let backfill = backfill.filter(|_| !new_types.is_empty());
     let lane = |scope: Scope, position: Option<Position>, backfill: bool| Lane {
         scope,
         after: position.unwrap_or_default().after,
@@ -100,11 +104,10 @@ pub fn page_query(
         false,
     ));
     lanes.push(lane(user(), cursor.map(|cursor| cursor.user), false));
-    let before = backfill.map_or(schema, |backfill| backfill.schema_before);
     Ok(PageQuery {
         lanes,
         types: catalog.visible(&binding.types, schema),
-        new_types: catalog.newly_visible(&binding.types, before, schema),
+        new_types,
     })
 }
 
@@ -136,7 +139,9 @@ pub fn page_end(
     schema: i32,
     before: Option<&Cursor>,
 ) -> Result<PageEnd, CursorProblem> {
-    let ahead = |(lane, read): (&Lane, &LaneRead)| lane.after > read.head;
+    let ahead = |(lane, read): (&Lane, &LaneRead)| {
+        lane.after > read.head || lane.began_at > Some(read.head)
+    };
     if before.is_some_and(|cursor| cursor.epoch != epoch) || query.lanes.iter().zip(read).any(ahead)
     {
         return Err(CursorProblem::Reset);

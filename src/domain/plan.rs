@@ -149,6 +149,16 @@ pub fn plan(snapshot: &Snapshot, batch: &[Submission], context: &BatchContext) -
         let failed = (0..batch.len())
             .find(|&i| taken_out[i].is_none() && groups.of_item(i).is_some() && answers[i].fails());
         let Some(group) = failed.and_then(|i| groups.of_item(i)) else {
+            let answers = answers
+                .into_iter()
+                .zip(batch.iter().zip(&taken_out))
+                .map(|(answer, place)| match place {
+                    (Submission { item: Ok(item), .. }, Some(Answer::Conflict(..))) => {
+                        draft.anew(item, &answer)
+                    }
+                    _ => answer,
+                })
+                .collect();
             return Plan {
                 answers,
                 writes: draft.writes,
@@ -158,10 +168,7 @@ pub fn plan(snapshot: &Snapshot, batch: &[Submission], context: &BatchContext) -
             taken_out[i] = Some(if answers[i].fails() || snapshot.has_of(&batch[i]) {
                 answers[i].clone()
             } else {
-                Answer::Rejected(Rejection::new(
-                    RejectionCode::GroupAborted,
-                    "group_id: expected every item of the group to be applied, another was not",
-                ))
+                Answer::group_aborted()
             });
         }
     }
@@ -191,6 +198,13 @@ impl<'a> Groups<'a> {
 }
 
 impl Answer {
+    fn group_aborted() -> Self {
+        Self::Rejected(Rejection::new(
+            RejectionCode::GroupAborted,
+            "group_id: expected every item of the group to be applied, another was not",
+        ))
+    }
+
     /// Whether this answer aborts its item's group.
     fn fails(&self) -> bool {
         match self {
@@ -215,7 +229,7 @@ impl ServerCopy {
             version: stored.version,
             document: match &stored.content {
                 Content::Live(document) => Some(document.clone()),
-                Content::NotLoaded | Content::Tombstone => None,
+                Content::NotLoaded | Content::Withheld | Content::Tombstone => None,
             },
             device: stored.device.clone(),
             device_label: stored.device_label.clone(),
@@ -279,6 +293,24 @@ impl<'a> Draft<'a> {
             Outcome::NeedsUser => self.conflict(Conflict::NeedsUser, stored),
             Outcome::Rejected(rejection) => Answer::Rejected(rejection),
         }
+    }
+
+    /// The answer to a conflict of a group that was taken out: its copy may be of what the group would
+    /// have written, so it is decided again on what there is without the group.
+    fn anew(&mut self, item: &Item, first: &Answer) -> Answer {
+        self.copy_bytes -= first.copy_bytes();
+        let stored = self.stored(&item.key);
+        let answer = match decide(stored, self.written(item), item, &self.context.device) {
+            Outcome::KeptServerCopy => self.conflict(Conflict::ServerWon, stored),
+            Outcome::NeedsUser => self.conflict(Conflict::NeedsUser, stored),
+            Outcome::Rejected(rejection) => Answer::Rejected(rejection),
+            // By itself it would do: it only met what its own group did before it.
+            Outcome::Replayed(_) | Outcome::Write(..) | Outcome::Unchanged(_) => {
+                Answer::group_aborted()
+            }
+        };
+        self.copy_bytes += answer.copy_bytes();
+        answer
     }
 
     fn stored(&self, key: &EntityKey) -> Option<&Stored> {

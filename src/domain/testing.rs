@@ -56,7 +56,7 @@ pub(super) fn item(edit: Edit, base: i32) -> Item {
         key: key(1),
         change: match content(edit) {
             Content::Live(document) => Change::Put(document),
-            Content::Tombstone | Content::NotLoaded => Change::Delete,
+            Content::Tombstone | Content::NotLoaded | Content::Withheld => Change::Delete,
         },
         base: version(base),
         edit_time: NOW,

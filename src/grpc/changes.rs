@@ -64,11 +64,7 @@ pub(super) fn pull_request(
         types,
         page_size: page_size.min(limits.page_size_max).into(),
         include_own: request.include_own,
-        // 0 is the newest, whatever that will be.
-        schema: match request.schema_version {
-            0 => i32::MAX,
-            version => version,
-        },
+        schema: request.schema_version,
     })
 }
 

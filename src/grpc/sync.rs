@@ -18,12 +18,10 @@ use crate::config::Limits;
 use crate::domain::catalog::Catalog;
 use crate::domain::scope::Scope;
 use crate::error::{CallError, Refusal};
-use crate::presence::Presence;
 use crate::pull::Pull;
 use crate::push::Push;
 use crate::status::status;
 use crate::store::Store;
-use crate::store::device::Seen;
 use crate::watch::Watch;
 
 /// The service behind the stubs.
@@ -36,8 +34,6 @@ pub struct Sync {
     pub watch: Watch,
     /// For what needs no verb of its own.
     pub store: Store,
-    /// Told who was here.
-    pub presence: Presence,
     /// What is known of entity types.
     pub catalog: Arc<Catalog>,
     /// What a call may ask for.
@@ -95,12 +91,6 @@ impl SyncService for Sync {
         let status = status(&self.store, &scope, &device)
             .await
             .map_err(CallError::Failed)?;
-        self.presence.saw(Seen {
-            scope,
-            device,
-            at: now(),
-            pulled: None,
-        });
         Ok(Response::new(status_response(status)))
     }
 

@@ -34,6 +34,10 @@ const INSERT_ENTITIES: &str = include_str!("sql/insert_entities.sql");
 const UPDATE_ENTITIES: &str = include_str!("sql/update_entities.sql");
 const ADVANCE_SCOPE: &str = include_str!("sql/advance_scope.sql");
 
+/// Bytes of data read for one batch. An answer holds less, so whatever lies beyond could not be shown
+/// anyway; and a small batch that names large entities can not fill the memory.
+const READ_BYTES_MAX: i64 = 8 * 1024 * 1024;
+
 /// A connection taken from the pool for one batch. Unless the batch ends well the connection is
 /// closed, so none goes back to the pool in a state somebody would have to think about.
 pub struct Connection {
@@ -111,11 +115,12 @@ impl Batch<'_> {
         let read_written = self.transaction.prepare_cached(READ_WRITTEN).await?;
         let scope = self.scope.as_str();
         let named = Named::by(items);
-        let entities: [&(dyn ToSql + Sync); 4] = [
+        let entities: [&(dyn ToSql + Sync); 5] = [
             &scope,
             &entity_types(&named.keys),
             &entity_ids(&named.keys),
             &named.bases,
+            &READ_BYTES_MAX,
         ];
         let keys: Vec<&EntityKey> = items.iter().map(|item| &item.key).collect();
         let mutations: Vec<Uuid> = items.iter().map(|item| item.mutation.0).collect();
@@ -355,6 +360,7 @@ fn stored(row: &Row) -> Result<Stored, Fault> {
         version: version(row, "version")?,
         content: match data {
             _ if deleted => Content::Tombstone,
+            _ if row.try_get("withheld")? => Content::Withheld,
             Some(text) => Content::Live(Arc::new(Document::from_store(text))),
             None => Content::NotLoaded,
         },

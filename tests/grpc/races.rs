@@ -189,3 +189,40 @@ async fn users_do_not_wait_for_each_other() {
     let result = leo.sync_one(put(Uuid::new_v4(), 0, &json!({}))).await;
     assert_eq!(result.resolution(), Resolution::Applied);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_pushes_of_one_user_hold_no_connections_others_need() {
+    let service = TestService::start().await;
+    let mut mia = service.device("mia", "phone").await;
+    mia.sync_one(put(Uuid::new_v4(), 0, &json!({}))).await;
+    let mut blocker = service.database.client().await;
+    let held = blocker.transaction().await.expect("a transaction");
+    let lock = "select from scopes where scope = 'user/mia' for update";
+    held.execute(lock, &[])
+        .await
+        .expect("the lock of mia's scope");
+
+    // More of them than the service has connections.
+    let mut waiting = JoinSet::new();
+    for mut device in devices(&service).await {
+        waiting.spawn(async move { device.sync_one(put(Uuid::new_v4(), 0, &json!({}))).await });
+    }
+    let mut leo = service.device("leo", "phone").await;
+    for _ in 0..10 {
+        let result = leo.sync_one(put(Uuid::new_v4(), 0, &json!({}))).await;
+        assert_eq!(result.resolution(), Resolution::Applied);
+    }
+    let pushing = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    let pushing: i64 = counted(&service, pushing).await;
+    assert!(pushing <= 1, "{pushing} of mia's pushes hold a connection");
+    held.rollback().await.expect("released");
+    for result in waiting.join_all().await {
+        assert_eq!(result.resolution(), Resolution::Applied);
+    }
+}
+
+async fn counted(service: &TestService, count: &str) -> i64 {
+    let client = service.database.client().await;
+    client.query_one(count, &[]).await.expect("a count").get(0)
+}

@@ -134,12 +134,12 @@ async fn a_migration_under_a_running_service_costs_no_push() {
     }
 }
 
-/// One user's stuck scope takes all connections: others are told to come back, soon, and so is
-/// whoever waits for the lock too long.
+/// With all connections in use others are told to come back, soon, and so is whoever waits for the
+/// lock, or for their turn at it, too long.
 #[tokio::test]
 async fn an_exhausted_pool_refuses_within_its_bound() {
     let database = TestDatabase::new().await;
-    let store = database.store_with(2);
+    let store = database.store_with(1);
     let service = TestService::over(store, database, &[]).await;
     let sql = service.database.client().await;
     let mut mia = service.device("mia", "phone").await;
@@ -156,7 +156,7 @@ async fn an_exhausted_pool_refuses_within_its_bound() {
             tokio::spawn(async move { caller.send(request).await })
         })
         .collect();
-    eventually("both wait", async || waiting_pushes(&sql).await == 2).await;
+    eventually("one waits", async || waiting_pushes(&sql).await == 1).await;
     let begun = Instant::now();
     let request = SyncRequest {
         items: batch(),

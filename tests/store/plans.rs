@@ -9,7 +9,7 @@ use crate::support::database::connect;
 
 /// The statements of a push that look something up, with the types of their arrays.
 const LOOK_UPS: [(&str, &str); 5] = [
-    ("read_entities", "int4[]"),
+    ("read_entities", "int4[], 9"),
     ("read_written", "uuid[]"),
     ("keep_superseded", "int4[]"),
     ("update_entities", "update"),
@@ -48,7 +48,7 @@ async fn look_ups_use_whole_keys_even_without_statistics() {
     let client = connect(&config).await;
     for (name, third) in LOOK_UPS {
         let plan = plan(&client, name, third).await;
-        for table in ["entities", "entity_versions"] {
+        for table in ["entities", "entity_versions", "scopes"] {
             for scan in ["Seq Scan on", "Bitmap Heap Scan on"] {
                 assert!(
                     !plan.contains(&format!("{scan} {table}")),

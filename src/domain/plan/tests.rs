@@ -245,6 +245,44 @@ fn a_group_is_applied_whole_or_not_at_all() {
 }
 
 #[test]
+fn a_conflict_of_an_aborted_group_never_shows_what_the_group_did_not_write() {
+    let older = |submission: Submission| {
+        let item = submission.item.map(|item| Item {
+            edit_time: Millis(NOW.0 - 120_000),
+            ..item
+        });
+        Submission { item, ..submission }
+    };
+    let batch = [
+        grouped("g", edit(1, Delete, 4, 101)),
+        // Meets the tombstone of the line above, which is then taken back.
+        grouped("g", older(edit(1, Put("x"), 3, 102))),
+    ];
+    let plan = plan(&holding(&[1]), &batch, &context());
+    assert_eq!(briefs(&plan), ["GroupAborted", "NeedsUser 4"]);
+    let Answer::Conflict(_, copy) = &plan.answers[1] else {
+        panic!("a conflict: {:?}", plan.answers)
+    };
+    assert!(copy.document.is_some(), "the server holds it live");
+    assert!(plan.writes.is_empty());
+}
+
+#[test]
+fn what_may_not_be_read_is_put_off() {
+    let mut snapshot = holding(&[1]);
+    for stored in snapshot.entities.values_mut() {
+        stored.content = Content::Withheld;
+    }
+    let batch = [edit(1, Put("x"), 2, 101), edit(1, Put("y"), 4, 102)];
+    let plan = plan(&snapshot, &batch, &context());
+    assert_eq!(
+        briefs(&plan),
+        ["RetryLater", "v5 Applied"],
+        "unless nobody has to look"
+    );
+}
+
+#[test]
 fn copies_that_do_not_fit_into_the_answer_are_put_off() {
     let batch = [
         edit(1, Put("x"), 1, 101),

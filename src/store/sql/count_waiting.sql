@@ -1,17 +1,17 @@
 -- Counts what others have changed since a device last pulled.
 --
--- $1 scope text, $2 device_id text, $3 where to stop counting bigint
+-- $1 scope text, $2 device_id text, $3 how many changes to look at bigint
 -- Row: last_seen_at timestamptz (null: never seen), waiting bigint
 select
     device.last_seen_at,
     (
-        select count(*)
+        select count(*) filter (where changed.device_id <> $2)
         from (
-            select
+            select entity.device_id
             from entities as entity
             where entity.scope = $1
                 and entity.revision > coalesce(device.pulled_revision, 0)
-                and entity.device_id <> $2
+            order by entity.revision
             limit $3
         ) as changed
     ) as waiting

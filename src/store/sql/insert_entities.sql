@@ -11,7 +11,7 @@ insert into entities (
 )
 select
     $1, new.entity_type, new.entity_id, new.version, new.revision, new.data is null,
-    new.data::jsonb, coalesce(octet_length(new.data), 0), new.resolution,
+    new.data::jsonb, coalesce(octet_length(new.data::jsonb::text), 0), new.resolution,
     $2, new.foreign_version, new.mutation_id, new.edit_time, $3, $3
 from unnest(
     $4::text[], $5::uuid[], $6::integer[], $7::bigint[], $8::text[], $9::text[], $10::uuid[],

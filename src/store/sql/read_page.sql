@@ -2,7 +2,7 @@
 --
 -- $1 scope text[], $2 after bigint[], $3 until bigint[] (null: the scope's last revision),
 -- $4 began_at bigint[] (null: likewise), $5 new_types boolean[]: the lanes
--- $6 device_id text: whose own changes are left out; null: nobody's
+-- $6 device_id text: whose own changes are left out of its user's scope; null: nobody's
 -- $7 only text[] (null: all), $8 except text[]: types of the lanes that follow changes
 -- $9 text[]: types of the lanes that catch up on new types
 -- $10 bigint: how many rows to look at, $11 bigint: how many entities to show,
@@ -25,7 +25,12 @@ with lane as (
         coalesce(given.began_at, scope.revision, 0) as began_at
     from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[])
         with ordinality as given (scope, after, until, began_at, new_types, ordinal)
-    left join scopes as scope on scope.scope = given.scope
+    left join lateral (
+        select revision, entities
+        from scopes
+        where scope = given.scope
+        limit 1
+    ) as scope on true
 ),
 looked_at as (
     select
@@ -33,7 +38,7 @@ looked_at as (
         entity.*,
         case
             when entity.revision <= lane.began_at then not entity.deleted
-            else $6::text is null or entity.device_id <> $6
+            else $6::text is null or entity.device_id <> $6 or lane.scope = 'library'
         end
         and case
             when lane.new_types then entity.entity_type = any($9::text[])
