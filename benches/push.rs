@@ -3,24 +3,24 @@
 //!
 //! Both sides update entities they know the version of. The service does it over gRPC on loopback,
 //! as a device would; the raw side runs [`RAW_PUSH`], which does the same durable work and nothing
-//! else. Turns alternate, raw first and last; a turn of the service is compared with the raw turns
-//! before and after it, and left out where these differ too much: then the machine was busy.
+//! else. They take [`turns`].
 
+mod lanes;
 #[path = "../tests/support/mod.rs"]
 mod support;
+mod turns;
 mod workout;
 
-use std::env;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use ironflow_sync::domain::scope::{Scope, UserId};
 use ironflow_sync::grpc::proto::{Resolution, SyncItem};
 use ironflow_sync::store::Store;
+use lanes::Lane;
 use support::service::QUIET;
 use support::{Device, TestDatabase, TestService, WireCount};
-use tokio::task::JoinSet;
 use tokio_postgres::{Client, Statement};
+use turns::Turns;
 use uuid::Uuid;
 use workout::workout;
 
@@ -37,16 +37,11 @@ const ENTITIES: usize = 500;
 
 const ITEM_BYTES: usize = 1024;
 
-/// Turns of the service in each case, and how long a turn takes.
-const TURNS: usize = 11;
-const TURN: Duration = Duration::from_millis(600);
-
-/// Raw turns that differ by more than this say more about the machine than about the service.
-const RAW_DIFFERENCE_MAX: f64 = 0.10;
-
 /// One device and what it knows of its entities, or a raw connection in the place of one.
-struct Lane {
+struct PushLane {
     way: Way,
+    /// Items of a push.
+    size: usize,
     ids: Vec<Uuid>,
     versions: Vec<i32>,
     pushed_items: usize,
@@ -65,13 +60,7 @@ enum Way {
 
 #[tokio::main]
 async fn main() {
-    // Without it cargo only wants to see that the bench works.
-    let measured = env::args().any(|argument| argument == "--bench");
-    let (turns, turn) = if measured {
-        (TURNS, TURN)
-    } else {
-        (1, Duration::from_millis(50))
-    };
+    let turns = Turns::of_this_run();
     let (database, statements) = count_statements(TestDatabase::durable().await).await;
     let store = database.store_with(CONNECTIONS);
     let service = TestService::over(store, database, &[]).await;
@@ -79,114 +68,43 @@ async fn main() {
     let mut raw = Vec::new();
     let mut ours = Vec::new();
     for i in 0..CONNECTIONS {
-        raw.push(Lane::raw(&service, &format!("raw-{i}")).await);
-        ours.push(Lane::service(&service, &format!("service-{i}")).await);
+        raw.push(PushLane::raw(&service, &format!("raw-{i}")).await);
+        ours.push(PushLane::service(&service, &format!("service-{i}")).await);
     }
-    let version = admin.query_one("show server_version", &[]).await;
-    let version: String = version.expect("a setting").get(0);
     println!(
-        "Updates of about {ITEM_BYTES} bytes, {CONNECTIONS} connections, Postgres {version} with \
-         fsync, {turns} turns of {} ms",
-        turn.as_millis()
+        "Updates of about {ITEM_BYTES} bytes, {CONNECTIONS} connections, {turns}, {}",
+        turns::postgres(&admin).await
     );
-    println!("items  statements  raw pushes/s  service pushes/s  ratio (lowest-highest)  left out");
+    println!("items  statements  {}", turns::headings("raw", "service"));
     for (size, statements) in SIZES.into_iter().zip(statements) {
-        // The same for every case: fresh statistics for the plans, fresh WAL.
-        for statement in ["vacuum analyze", "checkpoint"] {
-            let done = admin.batch_execute(statement).await;
-            done.expect("an administrator");
+        for lane in raw.iter_mut().chain(&mut ours) {
+            lane.size = size;
         }
-        let results = alternate(&mut raw, &mut ours, size, turns, turn).await;
-        println!("{size:5}  {statements:10}  {}", summary(&results, turns));
+        turns::settle(&admin).await;
+        let compared = turns.compare(&mut raw, &mut ours).await;
+        println!("{size:5}  {statements:10}  {compared}");
     }
 }
 
-/// A turn of the service, and what the raw side did around it. Pushes per second.
-struct Compared {
-    raw: f64,
-    service: f64,
+impl Lane for PushLane {
+    async fn step(&mut self) {
+        self.push(self.size).await;
+    }
 }
 
-/// Lets both sides take turns, and keeps those of the service that can be compared.
-async fn alternate(
-    raw: &mut Vec<Lane>,
-    service: &mut Vec<Lane>,
-    size: usize,
-    turns: usize,
-    turn: Duration,
-) -> Vec<Compared> {
-    for side in [&mut *raw, &mut *service] {
-        pushes_per_second(side, size, turn).await; // warms up
-    }
-    let mut compared = Vec::new();
-    let mut before = pushes_per_second(raw, size, turn).await;
-    for _ in 0..turns {
-        let service = pushes_per_second(service, size, turn).await;
-        let after = pushes_per_second(raw, size, turn).await;
-        let mean = (before + after) / 2.0;
-        if (before - after).abs() <= RAW_DIFFERENCE_MAX * mean {
-            compared.push(Compared { raw: mean, service });
-        }
-        before = after;
-    }
-    compared
-}
-
-fn summary(results: &[Compared], turns: usize) -> String {
-    if results.is_empty() {
-        return format!("the machine was too busy: all {turns} turns left out");
-    }
-    let median = |of: fn(&Compared) -> f64| {
-        let mut values: Vec<f64> = results.iter().map(of).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-    };
-    let ratio = |result: &Compared| result.service / result.raw;
-    let lowest = results.iter().map(ratio).fold(f64::NAN, f64::min);
-    let highest = results.iter().map(ratio).fold(f64::NAN, f64::max);
-    format!(
-        "{:12.0}  {:16.0}  {:.3} ({lowest:.3}-{highest:.3})     {:2} of {turns}",
-        median(|result| result.raw),
-        median(|result| result.service),
-        median(ratio),
-        turns - results.len(),
-    )
-}
-
-/// All lanes push at once until the turn is over.
-async fn pushes_per_second(lanes: &mut Vec<Lane>, size: usize, turn: Duration) -> f64 {
-    let begun = Instant::now();
-    let mut running = JoinSet::new();
-    for mut lane in lanes.drain(..) {
-        running.spawn(async move {
-            let mut pushes = 0;
-            while begun.elapsed() < turn {
-                lane.push(size).await;
-                pushes += 1;
-            }
-            (lane, pushes)
-        });
-    }
-    let mut pushes = 0;
-    for (lane, count) in running.join_all().await {
-        lanes.push(lane);
-        pushes += count;
-    }
-    f64::from(pushes) / begun.elapsed().as_secs_f64()
-}
-
-impl Lane {
+impl PushLane {
     /// A device with its entities, which it has just created.
     async fn service(service: &TestService, user: &str) -> Self {
         let device = service.device(user, "phone").await;
         let mut lane = Self {
             way: Way::Service(device),
+            size: ENTITIES,
             ids: (0..ENTITIES).map(|_| Uuid::new_v4()).collect(),
             versions: vec![0; ENTITIES],
             pushed_items: 0,
             template: workout(0, ITEM_BYTES),
         };
-        lane.push(ENTITIES).await;
+        lane.step().await;
         lane
     }
 
@@ -284,7 +202,7 @@ async fn count_statements(database: TestDatabase) -> (Arc<TestDatabase>, Vec<u64
     let wire = WireCount::before(&database.config()).await;
     let store = Store::new(wire.config(), 1).expect("a pool");
     let mut service = TestService::over(store, database, &QUIET).await;
-    let mut lane = Lane::service(&service, "counted").await;
+    let mut lane = PushLane::service(&service, "counted").await;
     let mut statements = Vec::new();
     for size in SIZES {
         wire.take();

@@ -12,6 +12,7 @@ pub mod wire_count;
 pub use database::TestDatabase;
 #[allow(unused_imports)] // as above
 pub use device::{Device, LocalStore, adopt, delete, put, put_bytes};
+#[allow(unused_imports)] // as above
 pub use service::TestService;
 #[allow(unused_imports)] // as above
 pub use wire_count::WireCount;
