@@ -106,13 +106,15 @@ async fn changes_are_printed_as_they_happen_until_ctrl_c() {
 async fn after_a_restore_it_starts_again_from_the_beginning() {
     let service = TestService::start().await;
     let mut phone = service.device("lifter", "phone").await;
-    phone.sync_one(put(Uuid::new_v4(), 0, &json!({}))).await;
+    let mut push_one = async || phone.sync_one(put(Uuid::new_v4(), 0, &json!({}))).await;
     let mut follower = Follower::start(&service).await;
     follower.until("Following").await;
+    push_one().await;
+    follower.until("workout ").await; // now it listens
 
     let store = service.database.store();
     store.new_epoch().await.expect("a new epoch");
-    phone.sync_one(put(Uuid::new_v4(), 0, &json!({}))).await;
+    push_one().await;
     follower.until("The server was restored").await;
     let summary = follower.until("Following").await;
     assert_eq!(summary, ["2 entities on the server", "2 workout"]);
