@@ -74,7 +74,7 @@ impl Extent {
         let (idle, pushes) = if measured() {
             ([1_000, 10_000], 5_000)
         } else {
-            ([10, 20], 100)
+            ([10, 20], 400)
         };
         Self { idle, pushes }
     }
@@ -94,7 +94,10 @@ async fn measure(extent: &Extent) {
     let database = TestDatabase::durable().await;
     let [watched, quiet] = [Process::service(&database), Process::service(&database)];
     let admin = database.client().await;
-    hearing(&watched, "warm-up", extent.pushes / 10).await;
+    for (instance, run) in [(&watched, "warm-up"), (&quiet, "warm-up too")] {
+        // Also fills their pools of connections, which costs pushes a little.
+        hearing(instance, run, extent.pushes / 4).await;
+    }
     println!(
         "Pushes of about {ITEM_BYTES} bytes, watched, {}",
         turns::postgres(&admin).await
