@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 
 /// The sync backend of offline-first workout apps.
@@ -213,21 +214,21 @@ pub struct Limits {
         long,
         env = "IRONFLOW_BATCH_ITEMS_MAX",
         default_value_t = 500,
-        global = true
+        value_parser = at_least_one(), global = true
     )]
     pub batch_items_max: usize,
     /// Bytes of one item's data
-    #[arg(long, env = "IRONFLOW_ITEM_BYTES_MAX", default_value_t = 256 * 1024, global = true)]
+    #[arg(long, env = "IRONFLOW_ITEM_BYTES_MAX", default_value_t = 256 * 1024, value_parser = at_least_one(), global = true)]
     pub item_bytes_max: usize,
     /// Bytes of one message
-    #[arg(long, env = "IRONFLOW_MESSAGE_BYTES_MAX", default_value_t = 4 * 1024 * 1024, global = true)]
+    #[arg(long, env = "IRONFLOW_MESSAGE_BYTES_MAX", default_value_t = 4 * 1024 * 1024, value_parser = at_least_one(), global = true)]
     pub message_bytes_max: usize,
     /// Calls under way on one connection
     #[arg(
         long,
         env = "IRONFLOW_CONNECTION_STREAMS_MAX",
         default_value_t = 100,
-        global = true
+        value_parser = clap::value_parser!(u32).range(1..), global = true
     )]
     pub connection_streams_max: u32,
     /// Entities on a page of changes at most
@@ -239,9 +240,13 @@ pub struct Limits {
         long,
         env = "IRONFLOW_CALL_TIMEOUT_MS",
         default_value_t = 30_000,
-        global = true
+        value_parser = clap::value_parser!(u64).range(1..), global = true
     )]
     call_timeout_ms: u64,
+}
+
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
 }
 
 impl Limits {

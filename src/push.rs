@@ -97,8 +97,11 @@ impl Push {
             Ok(PushResponse { answers, mutations })
         };
         let task = self.tasks.spawn(work.instrument(span));
-        task.await
-            .map_err(|error| Fault::Defect("a push did not finish".into(), Some(error.into())))?
+        task.await.unwrap_or_else(|error| {
+            let fault = Fault::Defect("a push did not finish".into(), Some(error.into()));
+            fault.report();
+            Err(fault)
+        })
     }
 
     async fn settle(&self, request: &PushRequest) -> Result<Vec<Answer>, Fault> {

@@ -62,23 +62,23 @@ pub(super) fn keys(config: &Config) -> Result<Keys, SecretError> {
     Ok(Keys::from_secret(secret.trim())?)
 }
 
-/// Makes the development secret of a data folder if there is none, readable for its owner only.
-/// The caller holds the folder's lock.
+/// Makes the development secret of a data folder if there is none, readable for its owner only, whole or
+/// not at all. The caller holds the folder's lock.
 pub(super) fn make(data_dir: &Path) -> Result<(), SecretError> {
     let path = data_dir.join(FILE);
-    let made = OpenOptions::new()
+    if path.exists() {
+        return Ok(());
+    }
+    let unfinished = data_dir.join(format!("{FILE}.new"));
+    // 244 random bits.
+    let halves = [Uuid::new_v4(), Uuid::new_v4()].map(|half| half.simple().to_string());
+    OpenOptions::new()
         .write(true)
-        .create_new(true)
+        .create(true)
+        .truncate(true)
         .mode(0o600)
-        .open(&path);
-    let written = match made {
-        // 244 random bits.
-        Ok(mut file) => {
-            let halves = [Uuid::new_v4(), Uuid::new_v4()].map(|half| half.simple().to_string());
-            file.write_all(halves.concat().as_bytes())
-        }
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
-    };
-    written.map_err(|source| SecretError::File { path, source })
+        .open(&unfinished)
+        .and_then(|mut file| file.write_all(halves.concat().as_bytes()))
+        .and_then(|()| fs::rename(&unfinished, &path))
+        .map_err(|source| SecretError::File { path, source })
 }

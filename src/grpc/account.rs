@@ -35,7 +35,7 @@ pub(super) fn server_info_response(
     limits: &Limits,
     catalog: &Catalog,
 ) -> proto::GetServerInfoResponse {
-    // No limit that can be set reaches the largest int32.
+    // A limit beyond the largest int32 is none.
     let int32 = |limit: usize| i32::try_from(limit).unwrap_or(i32::MAX);
     let entity_types = catalog.types().map(|(name, rules)| proto::EntityTypeInfo {
         entity_type: name.as_str().to_owned(),

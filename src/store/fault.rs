@@ -9,23 +9,28 @@ use tokio_postgres::error::SqlState;
 use crate::error::Fault;
 
 impl From<Error> for Fault {
+    /// The text of a database error stays behind: it may quote rows.
     fn from(error: Error) -> Self {
-        match error.as_db_error() {
-            // Not from the server: the connection is gone or never was.
-            None if error.is_closed() || is_io(&error) => Self::Unavailable(error.into()),
-            None => Self::Defect(
-                "Postgres and the service do not fit".into(),
-                Some(error.into()),
-            ),
-            Some(from_server) if passes(from_server.code()) => Self::Unavailable(error.into()),
-            Some(from_server) => {
-                let what = match from_server.constraint() {
-                    Some(constraint) => format!("constraint {constraint} was violated"),
-                    None => format!("Postgres answered {}", from_server.code().code()),
-                };
-                Self::Defect(what, Some(error.into()))
-            }
+        let Some(from_server) = error.as_db_error() else {
+            // Not from the server: the connection is gone or never was, or we misread an answer.
+            return match io_error(&error) {
+                Some(io) => Self::Unavailable(io.into()),
+                None if error.is_closed() => Self::Unavailable(error.into()),
+                None => Self::Defect(
+                    "Postgres and the service do not fit".into(),
+                    Some(error.into()),
+                ),
+            };
+        };
+        let code = from_server.code();
+        if passes(code) {
+            return Self::Unavailable(format!("Postgres answered {}", code.code()).into());
         }
+        let what = match from_server.constraint() {
+            Some(constraint) => format!("constraint {constraint} was violated"),
+            None => format!("Postgres answered {}", code.code()),
+        };
+        Self::Defect(what, None)
     }
 }
 
@@ -41,10 +46,10 @@ impl From<PoolError> for Fault {
     }
 }
 
-fn is_io(error: &Error) -> bool {
-    error
-        .source()
-        .is_some_and(|source| source.is::<std::io::Error>())
+/// What the operating system said of the connection, if that is what went wrong.
+fn io_error(error: &Error) -> Option<String> {
+    let io = error.source()?.downcast_ref::<std::io::Error>()?;
+    Some(io.to_string())
 }
 
 /// Whether the same call may succeed a little later.

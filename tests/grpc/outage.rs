@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use ironflow_sync::grpc::proto::Resolution::Applied;
+use ironflow_sync::grpc::proto::watch_response::Event;
 use ironflow_sync::grpc::proto::{SyncItem, SyncRequest};
 use ironflow_sync::postgres::{Cluster, ClusterConfig};
 use nix::sys::signal::{Signal, kill};
@@ -19,7 +20,7 @@ use tonic_health::pb::health_client::HealthClient;
 use uuid::Uuid;
 
 use super::{PATIENCE, check_unavailable, count};
-use crate::support::{Device, TestDatabase, TestService, put};
+use crate::support::{Device, LocalStore, TestDatabase, TestService, adopt, put};
 
 /// A folder for a private Postgres that can be stopped and killed without harm to other tests.
 struct Home(tempfile::TempDir);
@@ -130,7 +131,23 @@ async fn the_service_waits_for_postgres_and_outlives_its_deaths() {
 
     let cluster = home.start().await;
     health(&mut statuses, ServingStatus::Serving).await;
+    let mut tablet = service.device("mia", "tablet").await;
+    let request = tablet.page_after("");
+    let mut changes = tablet.watch(request).await.expect("a stream");
     let acknowledged = kill_while_pushing(&home, &service).await;
+    // The watch that was open all along has it all.
+    let mut seen = LocalStore::new();
+    let follow = async {
+        while (seen.len() as i64) < acknowledged + 1 {
+            let message = changes.message().await.expect("no error").expect("no end");
+            if let Some(Event::Changes(page)) = message.event {
+                adopt(&mut seen, &page.entities);
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, follow)
+        .await
+        .expect("every change arrives");
     let sql = service.database.client().await;
     let stored = count(&sql, "select count(*) from entities where version = 1").await;
     let revision = count(&sql, "select max(revision) from scopes").await;

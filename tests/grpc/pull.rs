@@ -363,6 +363,30 @@ async fn a_cursor_from_before_a_restore_resets_and_what_the_device_holds_is_not_
     assert_eq!(entities[0].data, br#"{"n": 3}"#);
 }
 
+#[tokio::test]
+async fn a_restore_in_the_midst_of_a_first_sync_is_noticed() {
+    let service = TestService::start().await;
+    let mut phone = service.device("mia", "phone").await;
+    let mut tablet = service.device("mia", "tablet").await;
+    push_new(&mut phone, 4).await;
+    let request = PullRequest {
+        page_size: 2,
+        ..tablet.page_after("")
+    };
+    let page = tablet.pull(request).await.expect("the first page");
+    // Back to behind where the device is, but before where it began.
+    let client = service.database.client().await;
+    let restore =
+        "delete from entities where revision > 3; update scopes set revision = 3, entities = 3";
+    client.batch_execute(restore).await.expect("restored");
+    let reset = tablet.pull(tablet.page_after(&page.cursor)).await;
+    let reset = reset.expect_err("what it has not seen yet may be gone");
+    assert_eq!(
+        reset.get_details_error_info().expect("an ErrorInfo").reason,
+        "CURSOR_RESET"
+    );
+}
+
 fn since(since: i32) -> TypeRules {
     TypeRules {
         tier: Tier::Supporting,

@@ -2,13 +2,16 @@
 //! Postgres, the service or the reader.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::time::Duration;
 
 use ironflow_sync::grpc::proto::watch_response::Event;
 use ironflow_sync::grpc::proto::{Entity, PullRequest, WatchResponse};
 use serde_json::json;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_postgres::{AsyncMessage, NoTls};
 use tonic::{Code, Streaming};
 use tonic_types::StatusExt;
 use uuid::Uuid;
@@ -166,6 +169,24 @@ async fn a_quiet_watch_sends_heartbeats_with_a_fresh_cursor() {
     while watcher.cursor == before {
         assert!(matches!(watcher.next().await, Event::Heartbeat(_)));
     }
+}
+
+#[tokio::test]
+async fn heartbeats_come_however_busy_the_device_itself_is() {
+    let service = TestService::with(&["--heartbeat-interval-ms", "300"]).await;
+    let mut phone = service.device("mia", "phone").await;
+    let mut watcher = Watcher::caught_up(&mut phone, "").await;
+    let mut pusher = phone.clone();
+    let pushing = tokio::spawn(async move {
+        loop {
+            // Wakes the watch more often than it beats, and shows it nothing.
+            push_one(&mut pusher).await;
+        }
+    });
+    for _ in 0..3 {
+        assert!(matches!(watcher.next().await, Event::Heartbeat(_)));
+    }
+    pushing.abort();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -340,6 +361,57 @@ async fn false_and_repeated_signals_change_nothing() {
     let id = push_one(&mut phone).await;
     watcher.until(id).await;
     assert_eq!(watcher.seen.values().sum::<usize>(), 1);
+}
+
+/// A session that hears the signals of all instances.
+async fn signals(service: &TestService) -> (tokio_postgres::Client, mpsc::Receiver<String>) {
+    let config = service.database.config();
+    let (client, mut connection) = config.connect(NoTls).await.expect("Postgres answers");
+    let (heard, payloads) = mpsc::channel(1_000);
+    tokio::spawn(async move {
+        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notification(said) = message {
+                let _ = heard.try_send(said.payload().to_owned());
+            }
+        }
+    });
+    client
+        .batch_execute("listen ironflow_feed")
+        .await
+        .expect("listens");
+    (client, payloads)
+}
+
+#[tokio::test]
+async fn signals_that_come_late_and_many_times_change_nothing() {
+    let here = TestService::with(&SIGNALS_ONLY).await;
+    let there = here.beside(&SIGNALS_ONLY).await;
+    let (client, mut payloads) = signals(&here).await;
+    let mut phone = here.device("mia", "phone").await;
+    let mut tablet = there.device("mia", "tablet").await;
+    let mut watcher = Watcher::caught_up(&mut tablet, "").await;
+    let mut said = Vec::new();
+    for _ in 0..5 {
+        let id = push_one(&mut phone).await;
+        said.push(
+            timeout(PATIENCE, payloads.recv())
+                .await
+                .expect("a signal")
+                .expect("a payload"),
+        );
+        // What was said so far once more, the oldest last.
+        for payload in said.iter().rev().chain(&said) {
+            let notify = "select pg_notify('ironflow_feed', $1)";
+            client.execute(notify, &[payload]).await.expect("notified");
+        }
+        watcher.until(id).await;
+        while payloads.try_recv().is_ok() {}
+    }
+    assert!(
+        watcher.seen.values().all(|times| *times == 1),
+        "{:?}",
+        watcher.seen
+    );
 }
 
 #[tokio::test]
