@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderValue;
+use nix::sys::socket::sockopt::TcpUserTimeout;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -45,12 +46,19 @@ const HEALTH_SERVICES: [&str; 2] = ["", SERVICE_NAME];
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// After so long without a sign of life from a peer's machine its connection is closed, also one that
+/// speaks HTTP/1.1, which has no pings.
+const PEER_TIMEOUT: Duration = Duration::from_secs(50);
+
 /// The service cannot run like this.
 #[derive(Debug, Error)]
 pub enum ServeError {
     /// The listener failed.
     #[error("serving failed")]
     Transport(#[from] tonic::transport::Error),
+    /// The listener can not be set up.
+    #[error("the listener can not be set up")]
+    Listener(#[from] nix::Error),
     /// The descriptors made by the build do not fit reflection.
     #[error("reflection failed")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -104,10 +112,7 @@ pub async fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(sync)
-        .serve_with_incoming_shutdown(
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            stop.clone().cancelled_owned(),
-        );
+        .serve_with_incoming_shutdown(incoming(listener)?, stop.clone().cancelled_owned());
     let options = FeedOptions {
         notify: config.watching.notify,
         poll_interval: config.watching.poll_interval(),
@@ -141,6 +146,15 @@ pub async fn serve(
         Err(_) => tracing::warn!("calls were still under way when the drain timeout passed"),
     }
     Ok(())
+}
+
+/// Connections as they come in. What is set on the listener they inherit.
+fn incoming(listener: TcpListener) -> Result<TcpIncoming, ServeError> {
+    let timeout_ms = PEER_TIMEOUT.as_millis() as u32;
+    nix::sys::socket::setsockopt(&listener, TcpUserTimeout, &timeout_ms)?;
+    Ok(TcpIncoming::from(listener)
+        .with_nodelay(Some(true))
+        .with_keepalive(Some(KEEPALIVE_INTERVAL)))
 }
 
 /// Room for server copies in the answers to a batch. A device takes messages as large as it may send;
