@@ -1,5 +1,6 @@
 //! Below gRPC: what the store promises by itself.
 
+mod follow;
 mod guards;
 mod migrations;
 mod plans;
