@@ -111,13 +111,7 @@ async fn the_service_waits_for_postgres_and_outlives_its_deaths() {
     let mut statuses = watch.watch(request).await.expect("watches").into_inner();
     health(&mut statuses, ServingStatus::NotServing).await;
     let first = item();
-    let begun = Instant::now();
     check_unavailable("away", &push(&mut phone, &first).await.expect_err("away"));
-    assert!(
-        begun.elapsed() < Duration::from_secs(9),
-        "{:?}",
-        begun.elapsed()
-    );
 
     // There, away again, and back, under the same service.
     for _ in 0..2 {

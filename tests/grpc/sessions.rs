@@ -1,7 +1,5 @@
 //! Sessions of Postgres that end, refuse or run out: UNAVAILABLE, and the retry works.
 
-use std::time::{Duration, Instant};
-
 use ironflow_sync::grpc::proto::{SyncItem, SyncRequest};
 
 use super::faults::{BATCH_ITEMS, batch, check_applied_once, check_sessions_are_clean};
@@ -157,27 +155,17 @@ async fn an_exhausted_pool_refuses_within_its_bound() {
         })
         .collect();
     eventually("one waits", async || waiting_pushes(&sql).await == 1).await;
-    let begun = Instant::now();
+    // Whatever had no bound of its own would meet the call's and be DEADLINE_EXCEEDED.
     let request = SyncRequest {
         items: batch(),
         ..ben.request()
     };
     let refused = ben.send(request).await.expect_err("no connection is free");
     check_unavailable("exhausted", &refused);
-    assert!(
-        begun.elapsed() < Duration::from_secs(9),
-        "{:?}",
-        begun.elapsed()
-    );
     for call in stuck {
         let refused = call.await.expect("no panic").expect_err("the lock is held");
         check_unavailable("lock held", &refused);
     }
-    assert!(
-        begun.elapsed() < Duration::from_secs(20),
-        "{:?}",
-        begun.elapsed()
-    );
     lock.release().await;
     mia.sync(batch()).await;
     ben.sync(batch()).await;

@@ -11,7 +11,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use uuid::Uuid;
 
-use super::{HeldScope, count, eventually, waiting_pushes};
+use super::{HeldScope, PATIENCE, count, eventually, waiting_pushes};
 use crate::support::{TestService, put};
 
 fn item() -> SyncItem {
@@ -20,7 +20,7 @@ fn item() -> SyncItem {
 
 #[tokio::test]
 async fn a_push_under_way_is_finished_and_answered_on_shutdown() {
-    let mut service = TestService::start().await;
+    let mut service = TestService::with(&["--drain-timeout-s", "3600"]).await;
     let sql = service.database.client().await;
     let mut phone = service.device("mia", "phone").await;
     phone.sync_one(item()).await;
@@ -41,7 +41,6 @@ async fn a_push_under_way_is_finished_and_answered_on_shutdown() {
     })
     .await;
     assert!(!call.is_finished());
-    let begun = Instant::now();
     lock.release().await;
     let answer = call.await.expect("answered");
     assert_eq!(answer.resolution(), Applied);
@@ -52,15 +51,11 @@ async fn a_push_under_way_is_finished_and_answered_on_shutdown() {
             last = Some(status.status());
         }
     };
-    let ended = tokio::time::timeout(Duration::from_secs(5), watched).await;
+    let ended = tokio::time::timeout(PATIENCE, watched).await;
     assert!(ended.is_ok(), "the health watch goes on");
     assert_eq!(last, Some(ServingStatus::NotServing));
-    service.stop().await.expect("an orderly end");
-    assert!(
-        begun.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        begun.elapsed()
-    );
+    let stopped = tokio::time::timeout(PATIENCE, service.stop()).await;
+    stopped.expect("held up").expect("an orderly end");
     let current = count(&sql, "select count(*) from entities").await;
     assert_eq!(current, 2);
 }
@@ -81,15 +76,11 @@ async fn a_push_that_does_not_finish_holds_the_shutdown_up_only_so_long() {
     });
     eventually("the push waits", async || waiting_pushes(&sql).await == 1).await;
     let begun = Instant::now();
-    service.stop().await.expect("an end");
+    let stopped = tokio::time::timeout(PATIENCE, service.stop()).await;
+    stopped.expect("held up").expect("an end");
     assert!(
         begun.elapsed() >= Duration::from_millis(900),
         "it was given its time"
-    );
-    assert!(
-        begun.elapsed() < Duration::from_secs(6),
-        "{:?}",
-        begun.elapsed()
     );
     assert!(TcpStream::connect(service.address).await.is_err());
     call.abort();
