@@ -15,6 +15,7 @@ pub mod json;
 pub mod number;
 pub mod page;
 pub mod plan;
+pub mod policy;
 pub mod scope;
 #[cfg(test)]
 mod testing;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::entity::EntityType;
+use super::policy::Policy;
 
 /// How soon an app needs the entities of a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,18 +18,33 @@ pub enum Tier {
 }
 
 /// The rules of one entity type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TypeRules {
+    /// How its true conflicts are settled.
+    pub policy: Policy,
     /// How soon an app needs it.
     pub tier: Tier,
     /// The schema version that introduced it; apps of older schemas do not get to see it.
     pub since: i32,
     /// Lives in the scope `library`: everybody reads it, only the operator writes it.
     pub shared: bool,
+    /// How an entity that was recorded twice is noticed; `None`: it is not looked for.
+    pub duplicates: Option<DuplicateRule>,
+}
+
+/// Two entities of a type that began at about the same time are possibly the same thing, recorded twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DuplicateRule {
+    /// Keys of the data that may hold when it began; the first that is there counts.
+    pub time_keys: Vec<String>,
+    /// How far apart two beginnings may be.
+    pub tolerance_ms: i64,
 }
 
 /// A type the catalog does not list: the user's own, known to every schema.
 const UNLISTED: TypeRules = TypeRules {
+    policy: Policy::Ask,
+    duplicates: None,
     tier: Tier::Supporting,
     since: 0,
     shared: false,
@@ -53,6 +69,7 @@ impl Catalog {
     /// The types workout apps share or ask for by name; all others need no rules of their own.
     pub fn builtin() -> Self {
         let shared = TypeRules {
+            policy: Policy::ServerAuthoritative,
             shared: true,
             ..UNLISTED
         };
@@ -61,7 +78,7 @@ impl Catalog {
             ..UNLISTED
         };
         Self::new([
-            ("exercise_definition", shared),
+            ("exercise_definition", shared.clone()),
             ("settings_option", shared),
             ("metric_sample_set", on_demand),
         ])
@@ -92,8 +109,8 @@ impl Catalog {
     }
 
     /// The rules of a type.
-    pub fn rules(&self, entity_type: &EntityType) -> TypeRules {
-        self.types.get(entity_type).copied().unwrap_or(UNLISTED)
+    pub fn rules(&self, entity_type: &EntityType) -> &TypeRules {
+        self.types.get(entity_type).unwrap_or(&UNLISTED)
     }
 
     /// What a pull shows to an app of this schema: the types it names, or else all that are not

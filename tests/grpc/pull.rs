@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use ironflow_sync::domain::catalog::{Catalog, Tier, TypeRules};
+use ironflow_sync::domain::policy::Policy;
 use ironflow_sync::grpc::proto::{Entity, PullRequest, SyncItem};
 use serde_json::json;
 use tonic::Code;
@@ -389,6 +390,8 @@ async fn a_restore_in_the_midst_of_a_first_sync_is_noticed() {
 
 fn since(since: i32) -> TypeRules {
     TypeRules {
+        policy: Policy::Ask,
+        duplicates: None,
         tier: Tier::Supporting,
         since,
         shared: false,
