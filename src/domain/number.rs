@@ -1,5 +1,6 @@
 //! Exact decimal numbers, as JSON writes them: compared by value, never rounded.
 
+use std::cmp::Ordering;
 use std::fmt;
 
 /// The longest number a device may send, in characters (docs/protocol.md, section 8).
@@ -40,11 +41,84 @@ impl Decimal {
             exponent: point.saturating_add(power),
         }
     }
+
+    /// What stands before the decimal point; `None` if that does not fit an `i64`.
+    pub fn integer_part(&self) -> Option<i64> {
+        let Some(whole_digits) = usize::try_from(self.exponent).ok().filter(|n| *n > 0) else {
+            return Some(0);
+        };
+        // An i64 has at most 19 digits.
+        if whole_digits > 19 {
+            return None;
+        }
+        let sign = if self.negative { "-" } else { "" };
+        let kept = self.digits.len().min(whole_digits);
+        let zeros = "0".repeat(whole_digits - kept);
+        format!("{sign}{}{zeros}", &self.digits[..kept])
+            .parse()
+            .ok()
+    }
+
+    /// Characters it takes without an exponent.
+    fn plain_chars(&self) -> i64 {
+        let digits = self.digits.len() as i64;
+        let unsigned = match self.exponent {
+            0 if digits == 0 => 1,
+            e if e <= 0 => (2 + digits).saturating_sub(e),
+            e if e < digits => digits + 1,
+            e => e,
+        };
+        unsigned.saturating_add(i64::from(self.negative))
+    }
+
+    /// Writes a number other than zero without sign and exponent.
+    fn write_plain(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = &self.digits;
+        match usize::try_from(self.exponent) {
+            Ok(point @ 1..) if point < digits.len() => {
+                let (whole, fraction) = digits.split_at(point);
+                write!(f, "{whole}.{fraction}")
+            }
+            Ok(width @ 1..) => write!(f, "{digits:0<width$}"),
+            Ok(0) | Err(_) => {
+                let width = digits.len() + self.exponent.unsigned_abs() as usize;
+                write!(f, "0.{digits:0>width$}")
+            }
+        }
+    }
 }
 
-/// Digits and an exponent within the limits on what a device may send. For a number that takes
-/// more than [`NUMBER_CHARS_MAX`] characters when written out in full this is never longer than
-/// what the device sent, so what was pushed once can be pushed again.
+/// By value, exactly.
+impl Ord for Decimal {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // Without leading and trailing zeros, the longer of two digit strings that begin alike is
+        // the larger fraction, which is how strings compare. Zero is below every other magnitude.
+        let magnitude = |d: &Self| (!d.digits.is_empty()).then_some(d.exponent);
+        let by_magnitude = magnitude(self)
+            .cmp(&magnitude(other))
+            .then_with(|| self.digits.cmp(&other.digits));
+        match (self.negative, other.negative) {
+            (false, false) => by_magnitude,
+            (true, true) => by_magnitude.reverse(),
+            (true, false) => Ordering::Less,
+            (false, true) => Ordering::Greater,
+        }
+    }
+}
+
+impl PartialOrd for Decimal {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The most zeros that are written beside an exponent to keep that within [`EXPONENT_MAX`].
+/// Whatever a device may send needs fewer; without a bound an absurd exponent would exhaust memory.
+const ZEROS_MAX: i64 = NUMBER_CHARS_MAX as i64;
+
+/// Written out plainly where that takes at most [`NUMBER_CHARS_MAX`] characters (`102.5`,
+/// `-0.001`, `1000`), otherwise as digits and an exponent. A number that a device may send is
+/// written as one that a device may send, so what was pushed once can be pushed again.
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.digits.is_empty() {
@@ -53,12 +127,18 @@ impl fmt::Display for Decimal {
         if self.negative {
             f.write_str("-")?;
         }
+        if self.plain_chars() <= NUMBER_CHARS_MAX as i64 {
+            return self.write_plain(f);
+        }
         let digits = &self.digits;
         // The power of ten behind the digits read as a whole number.
         let power = self.exponent.saturating_sub(digits.len() as i64);
         match power {
             0 => f.write_str(digits),
             _ if power.abs() <= EXPONENT_MAX => write!(f, "{digits}e{power}"),
+            _ if power.saturating_abs() > EXPONENT_MAX + ZEROS_MAX => {
+                write!(f, "{digits}e{power}")
+            }
             _ if power > 0 => {
                 let zeros = "0".repeat((power - EXPONENT_MAX) as usize);
                 write!(f, "{digits}{zeros}e{EXPONENT_MAX}")
@@ -136,32 +216,136 @@ mod tests {
         }
     }
 
-    /// Length of the number without an exponent, as jsonb writes it.
-    fn written_out_chars(number: &Decimal) -> i64 {
-        let digits = number.digits.len() as i64;
-        let unsigned = match number.exponent {
-            e if e <= 0 => 2 - e + digits,
-            e if e < digits => digits + 1,
-            e => e,
-        };
-        unsigned + i64::from(number.negative)
+    #[test]
+    fn numbers_are_written_plainly_where_that_is_short() {
+        let most = "9".repeat(NUMBER_CHARS_MAX);
+        let small = format!("0.{}7", "0".repeat(NUMBER_CHARS_MAX - 3));
+        for (token, text) in [
+            ("0", "0"),
+            ("-0.0e7", "0"),
+            ("1025e-1", "102.5"),
+            ("-1E-3", "-0.001"),
+            ("1e3", "1000"),
+            ("1000.50", "1000.5"),
+            ("1e63", &format!("1{}", "0".repeat(63))),
+            ("1e64", "1e64"),
+            ("-1e63", "-1e63"),
+            (&most, &most),
+            (&small, &small),
+            ("7e-63", "7e-63"),
+            ("1e308", "1e308"),
+            ("100e308", "100e308"),
+            ("0.01e-308", "0.01e-308"),
+            ("1e9999999999999999999", "1e9223372036854775806"),
+        ] {
+            assert_eq!(Decimal::from_token(token).to_string(), text, "{token}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_ordered_by_value_without_rounding() {
+        let ascending = [
+            "-1e308",
+            "-1000",
+            "-999.9",
+            "-0.1000000000000000055511151231257827",
+            "-0.1",
+            "-1e-308",
+            "0",
+            "1e-308",
+            "0.1",
+            "0.1000000000000000055511151231257827",
+            "1",
+            "9",
+            "10",
+            "9007199254740992",
+            "9007199254740993",
+            "1234567890123456789012345678901234567890",
+            "1234567890123456789012345678901234567891",
+            "1e308",
+        ];
+        for (i, a) in ascending.iter().enumerate() {
+            for (j, b) in ascending.iter().enumerate() {
+                let order = Decimal::from_token(a).cmp(&Decimal::from_token(b));
+                assert_eq!(order, i.cmp(&j), "{a} and {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_integer_part_is_what_stands_before_the_point() {
+        for (token, expected) in [
+            ("0", Some(0)),
+            ("0.9", Some(0)),
+            ("-0.9", Some(0)),
+            ("1e-300", Some(0)),
+            ("1700000000000.75", Some(1_700_000_000_000)),
+            ("-12.5", Some(-12)),
+            ("12e2", Some(1_200)),
+            ("9223372036854775807.9", Some(i64::MAX)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("9223372036854775808", None),
+            ("1e308", None),
+        ] {
+            assert_eq!(
+                Decimal::from_token(token).integer_part(),
+                expected,
+                "{token}"
+            );
+        }
     }
 
     proptest! {
         /// Numbers up to the limits on what a device may send.
         #[test]
         fn a_number_written_anew_is_the_same_and_may_be_sent_again(
-            mantissa in "-?(0|[1-9][0-9]{0,28})(\\.[0-9]{1,28})?",
-            exponent in -EXPONENT_MAX..=EXPONENT_MAX,
+            mantissa in "-?(0|[1-9][0-9]{0,59})(\\.[0-9]{1,59})?",
+            exponent in proptest::option::of(-EXPONENT_MAX..=EXPONENT_MAX),
         ) {
-            let token = format!("{mantissa}e{exponent}");
-            prop_assert_eq!(size_problem(&token), None);
+            let token = match exponent {
+                Some(exponent) => format!("{mantissa}e{exponent}"),
+                None => mantissa,
+            };
+            prop_assume!(size_problem(&token).is_none());
             let number = Decimal::from_token(&token);
             let text = number.to_string();
             prop_assert_eq!(&Decimal::from_token(&text), &number);
-            if written_out_chars(&number) > NUMBER_CHARS_MAX as i64 {
-                prop_assert_eq!(size_problem(&text), None, "{} became {}", token, text);
+            prop_assert_eq!(size_problem(&text), None, "{} became {}", token, text);
+            let plain = !text.contains('e');
+            prop_assert_eq!(plain, number.plain_chars() <= NUMBER_CHARS_MAX as i64);
+            if plain {
+                prop_assert_eq!(text.len() as i64, number.plain_chars());
             }
+        }
+
+        #[test]
+        fn decimals_are_ordered_like_the_integers_they_are_made_of(
+            a in -2000_i64..2000,
+            b in -2000_i64..2000,
+            scale in -5_i64..5,
+        ) {
+            let scaled = |n: i64| Decimal::from_token(&format!("{n}e{scale}"));
+            prop_assert_eq!(scaled(a).cmp(&scaled(b)), a.cmp(&b));
+            prop_assert_eq!(scaled(a) == scaled(b), a == b);
+        }
+
+        #[test]
+        fn decimals_of_different_scale_are_ordered_by_value(
+            a in any::<i32>(), a_scale in 0_u32..9, b in any::<i32>(), b_scale in 0_u32..9,
+        ) {
+            let exact = |n: i32, scale: u32| i128::from(n) * 10_i128.pow(9 - scale);
+            let decimal = |n: i32, scale: u32| Decimal::from_token(&format!("{n}e-{scale}"));
+            prop_assert_eq!(
+                decimal(a, a_scale).cmp(&decimal(b, b_scale)),
+                exact(a, a_scale).cmp(&exact(b, b_scale))
+            );
+        }
+
+        #[test]
+        fn integers_have_themselves_as_integer_part(n in any::<i64>(), fraction in "[0-9]{0,3}") {
+            prop_assert_eq!(Decimal::from_token(&n.to_string()).integer_part(), Some(n));
+            let token = format!("{n}.{fraction}0");
+            prop_assert_eq!(Decimal::from_token(&token).integer_part(), Some(n));
         }
     }
 }
