@@ -70,6 +70,11 @@ impl Document {
         }
     }
 
+    /// A document made here, as by a merge: written compactly.
+    pub fn from_json(json: Json) -> Self {
+        Self::from_device(json.to_text(), json)
+    }
+
     /// A document the store wrote out. Its overlong numbers are shortened, so that whatever
     /// a device may push it may push again after reading it back.
     pub fn from_store(text: String) -> Self {
@@ -94,7 +99,9 @@ impl Document {
         self.text == other.text || (self.json().is_some() && self.json() == other.json())
     }
 
-    fn json(&self) -> Option<&Json> {
+    /// What the text means, read at the first call; `None` if the store holds something the
+    /// strict reader refuses.
+    pub fn json(&self) -> Option<&Json> {
         self.json
             .get_or_init(|| Json::from_store(&self.text).ok())
             .as_ref()

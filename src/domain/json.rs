@@ -1,6 +1,6 @@
-//! Reads JSON strictly, for what jsonb and other readers would silently change or refuse:
-//! duplicate keys, lone surrogates, `\u0000`, endless numbers, endless depth.
-//! Every complaint carries the JSON Pointer of the place.
+//! JSON as a tree of our own, compared by meaning. It is read strictly, for what jsonb and other
+//! readers would silently change or refuse: duplicate keys, lone surrogates, `\u0000`, endless
+//! numbers, endless depth. Every complaint carries the JSON Pointer of the place.
 //!
 //! Why not a library: docs/adr/0002-own-json-reader.md.
 
@@ -9,6 +9,10 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use super::number::{Decimal, NUMBER_CHARS_MAX, size_problem};
+
+#[cfg(test)]
+pub(super) mod testing;
+mod write;
 
 /// How deep arrays and objects may nest (docs/protocol.md, section 8).
 /// It also bounds the recursion of the reader.
@@ -63,6 +67,11 @@ impl Json {
     pub fn from_store(text: &str) -> Result<Self, Violation> {
         Reader::new(text, false).document()
     }
+}
+
+/// A key as part of a JSON Pointer.
+pub(super) fn pointer_token(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
 }
 
 /// Rewrites the numbers that jsonb wrote out beyond what a device may send (`1e308` has
@@ -374,7 +383,7 @@ impl<'a> Reader<'a> {
         for step in &self.path {
             path.push('/');
             match step {
-                Step::Key(key) => path.push_str(&key.replace('~', "~0").replace('/', "~1")),
+                Step::Key(key) => path.push_str(&pointer_token(key)),
                 Step::Index(index) => path.push_str(&index.to_string()),
             }
         }
