@@ -53,7 +53,7 @@ const IMPORTS: [(&str, &[&str]); 17] = [
 ];
 
 /// Words that only some files may hold: the word, where, and why.
-const ONLYS: [(&str, &[&str], &str); 16] = [
+const ONLYS: [(&str, &[&str], &str); 17] = [
     (
         "tonic",
         &["grpc", "server"],
@@ -86,6 +86,11 @@ const ONLYS: [(&str, &[&str], &str); 16] = [
         "Instant::now",
         &["push", "pull", "watch", "postgres"],
         "durations, never times",
+    ),
+    (
+        "jiff",
+        &["domain/moment"],
+        "a time is milliseconds, dates are only read",
     ),
     ("Uuid::new_v4", &["commands"], "randomness is an argument"),
     (
