@@ -2,7 +2,7 @@
 //!
 //! Reading order: [`version`], [`clock`] and [`scope`] name the words of the protocol,
 //! [`entity`] is what the server keeps, [`item`] what a device sends, [`decide`] the nine rules for
-//! one item, [`plan`] a whole batch. [`cursor`]
+//! one item, [`merge`] what becomes of two edits of one thing, [`plan`] a whole batch. [`cursor`]
 //! and [`page`] are how devices read along, [`catalog`] what is known of entity types.
 
 pub mod catalog;
@@ -12,6 +12,7 @@ pub mod decide;
 pub mod entity;
 pub mod item;
 pub mod json;
+pub mod merge;
 pub mod moment;
 pub mod number;
 pub mod page;
