@@ -5,11 +5,15 @@
 //! one item, [`merge`] what becomes of two edits of one thing, [`plan`] a whole batch. [`cursor`]
 //! and [`page`] are how devices read along, [`catalog`] what is known of entity types.
 
+pub mod answer;
 pub mod catalog;
 pub mod clock;
+pub mod conflict;
 pub mod cursor;
 pub mod decide;
+mod draft;
 pub mod entity;
+mod inbox;
 pub mod item;
 pub mod json;
 pub mod merge;
@@ -18,7 +22,9 @@ pub mod number;
 pub mod page;
 pub mod plan;
 pub mod policy;
+pub mod resolve;
 pub mod scope;
+pub mod settle;
 #[cfg(test)]
 mod testing;
 pub mod version;

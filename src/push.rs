@@ -1,19 +1,25 @@
-//! One batch: lock the scope, read, plan, write, wake, answer.
+//! One batch: lock the scope, read, plan, write, wake, answer. What a person decides about a conflict
+//! or an old version ([`resolve`]) goes the same way.
 
+pub mod resolve;
+
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, field};
 
+use crate::domain::answer::Answer;
+use crate::domain::catalog::Catalog;
 use crate::domain::clock::Millis;
 use crate::domain::entity::MutationId;
 use crate::domain::item::{Item, Submission};
-use crate::domain::plan::{Answer, BatchContext, Plan, plan};
+use crate::domain::plan::{BatchContext, Plan, plan};
 use crate::domain::scope::{DeviceId, Scope};
 use crate::error::Fault;
 use crate::feed::Feed;
 use crate::store::Store;
-use crate::store::batch::Author;
+use crate::store::batch::{Author, Batch};
 use crate::store::device::DeviceInfo;
 use crate::turns::Turns;
 
@@ -52,19 +58,29 @@ pub struct Push {
     turns: Turns,
     /// Work under way. Shutdown waits for it.
     tasks: TaskTracker,
+    rules: PushRules,
+}
+
+/// What holds for all pushes.
+#[derive(Debug, Clone)]
+pub struct PushRules {
+    /// The entity types.
+    pub catalog: Arc<Catalog>,
+    /// See [`BatchContext::item_bytes_max`].
+    pub item_bytes_max: usize,
     /// See [`BatchContext::copy_bytes_max`].
-    copy_bytes_max: usize,
+    pub copy_bytes_max: usize,
 }
 
 impl Push {
-    /// Work is spawned on `tasks`; answers hold at most `copy_bytes_max` bytes of server copies.
-    pub fn new(store: Store, feed: Feed, tasks: TaskTracker, copy_bytes_max: usize) -> Self {
+    /// Work is spawned on `tasks`, commits are told to `feed`.
+    pub fn new(store: Store, feed: Feed, tasks: TaskTracker, rules: PushRules) -> Self {
         Self {
             store,
             feed,
             turns: Turns::default(),
             tasks,
-            copy_bytes_max,
+            rules,
         }
     }
 
@@ -96,7 +112,15 @@ impl Push {
             let mutations = request.batch.iter().map(mutation).collect();
             Ok(PushResponse { answers, mutations })
         };
-        let task = self.tasks.spawn(work.instrument(span));
+        self.in_a_task(work.instrument(span)).await
+    }
+
+    /// Runs work that its caller can not stop half way.
+    async fn in_a_task<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let task = self.tasks.spawn(work);
         task.await.unwrap_or_else(|error| {
             let fault = Fault::Defect("a push did not finish".into(), Some(error.into()));
             fault.report();
@@ -105,11 +129,7 @@ impl Push {
     }
 
     async fn settle(&self, request: &PushRequest) -> Result<Vec<Answer>, Fault> {
-        let context = BatchContext {
-            device: request.device.clone(),
-            now: request.now,
-            copy_bytes_max: self.copy_bytes_max,
-        };
+        let context = self.context(&request.device, request.now);
         let items: Vec<&Item> = request
             .batch
             .iter()
@@ -118,8 +138,8 @@ impl Push {
         let _turn = self.turns.take(&request.scope).await?;
         let mut connection = self.store.connection().await?;
         let batch = connection.begin(&request.scope).await?;
-        let snapshot = batch.read(&items).await?;
-        let Plan { answers, writes } = plan(&snapshot, &request.batch, &context);
+        let snapshot = batch.read(&items, &request.device, &context.catalog).await?;
+        let plan = plan(&snapshot, &request.batch, &context);
         if request.validate_only {
             batch.discard().await?;
         } else {
@@ -128,13 +148,36 @@ impl Push {
                 info: &request.info,
                 now: request.now,
             };
-            let revision = batch.write(&writes, &author).await?;
-            if !writes.is_empty() {
-                self.feed.publish(&request.scope, revision);
-            }
+            self.commit(batch, &request.scope, &plan, &author).await?;
         }
         connection.give_back();
-        Ok(answers)
+        Ok(plan.answers)
+    }
+
+    fn context(&self, device: &DeviceId, now: Millis) -> BatchContext {
+        BatchContext {
+            device: device.clone(),
+            now,
+            catalog: self.rules.catalog.clone(),
+            item_bytes_max: self.rules.item_bytes_max,
+            copy_bytes_max: self.rules.copy_bytes_max,
+        }
+    }
+
+    /// Writes a plan, and wakes those who watch.
+    async fn commit(
+        &self,
+        batch: Batch<'_>,
+        scope: &Scope,
+        plan: &Plan,
+        author: &Author<'_>,
+    ) -> Result<(), Fault> {
+        let before = batch.revision();
+        batch.write(plan, author).await?;
+        if plan.last_revision != before {
+            self.feed.publish(scope, plan.last_revision);
+        }
+        Ok(())
     }
 }
 
@@ -146,12 +189,12 @@ fn mutation(submission: &Submission) -> Option<MutationId> {
 fn report(answers: &[Answer]) {
     let count = |kind: fn(&Answer) -> bool| answers.iter().filter(|answer| kind(answer)).count();
     Span::current()
-        .record("applied", count(|a| matches!(a, Answer::Written(_))))
+        .record("applied", count(|a| matches!(a, Answer::Written { .. })))
         .record(
             "unchanged",
             count(|a| matches!(a, Answer::Unchanged { .. })),
         )
-        .record("conflicts", count(|a| matches!(a, Answer::Conflict(..))))
+        .record("conflicts", count(|a| matches!(a, Answer::Conflict(_))))
         .record("errors", count(|a| matches!(a, Answer::Rejected(_))));
     tracing::info!("batch settled");
 }

@@ -30,7 +30,7 @@ use crate::grpc::proto::sync_service_server::{SERVICE_NAME, SyncServiceServer};
 use crate::grpc::sync::Sync;
 use crate::presence::Presence;
 use crate::pull::Pull;
-use crate::push::Push;
+use crate::push::{Push, PushRules};
 use crate::store::Store;
 use crate::watch::Watch;
 
@@ -185,7 +185,11 @@ fn sync_service(
             store.clone(),
             feed.clone(),
             pushes.clone(),
-            copy_bytes_max(&limits),
+            PushRules {
+                catalog: catalog.clone(),
+                item_bytes_max: limits.item_bytes_max,
+                copy_bytes_max: copy_bytes_max(&limits),
+            },
         ),
         watch: Watch::new(
             pull.clone(),

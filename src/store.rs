@@ -2,6 +2,7 @@
 
 pub mod batch;
 mod columns;
+mod conflict;
 pub mod device;
 mod fault;
 pub mod feed;

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::error::Error;
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 use thiserror::Error as ThisError;
@@ -12,16 +13,16 @@ use uuid::Uuid;
 
 use super::{Database, now, print};
 use crate::config::{Config, LibraryCommand};
+use crate::domain::answer::Answer;
 use crate::domain::catalog::Catalog;
 use crate::domain::decide::Resolution;
 use crate::domain::entity::EntityType;
 use crate::domain::item::{Change, Item, ItemRules, RawItem, Rejection, Sender, Submission};
 use crate::domain::json::Json;
-use crate::domain::plan::Answer;
 use crate::domain::scope::{DeviceId, Scope, UserId};
 use crate::error::Fault;
 use crate::feed::Feed;
-use crate::push::{Push, PushRequest};
+use crate::push::{Push, PushRequest, PushRules};
 use crate::store::Store;
 use crate::store::device::DeviceInfo;
 use crate::store::migrations::migrate;
@@ -168,7 +169,12 @@ impl<'a> Operator<'a> {
         if prune {
             items.extend(self.deletions(store, &items).await?);
         }
-        let push = Push::new(store.clone(), Feed::new(), TaskTracker::new(), usize::MAX);
+        let rules = PushRules {
+            catalog: Arc::new(self.rules.catalog.clone()),
+            item_bytes_max: usize::MAX,
+            copy_bytes_max: usize::MAX,
+        };
+        let push = Push::new(store.clone(), Feed::new(), TaskTracker::new(), rules);
         let mut outcomes = BTreeMap::new();
         for batch in items.chunks(BATCH_ITEMS) {
             let submit = |item: &Item| Submission {
@@ -225,14 +231,14 @@ fn id_of(object: &Json, key: &str) -> Option<Uuid> {
 fn outcome(item: &Item, answer: &Answer) -> Result<&'static str, LibraryError> {
     let id = item.key.entity_id;
     match (answer, &item.change) {
-        (Answer::Written(_), Change::Delete) => Ok("deleted"),
-        (Answer::Written(written), Change::Put(_)) if written.version.number() == 1 => Ok("added"),
-        (Answer::Written(written), Change::Put(_)) => match written.resolution {
+        (Answer::Written { .. }, Change::Delete) => Ok("deleted"),
+        (Answer::Written { written, .. }, Change::Put(_)) => match written.resolution {
+            _ if written.version.number() == 1 => Ok("added"),
             Resolution::Resurrected => Ok("restored"),
-            Resolution::Applied | Resolution::ClientWon => Ok("changed"),
+            Resolution::Applied | Resolution::ClientWon | Resolution::Merged => Ok("changed"),
         },
         (Answer::Unchanged { .. }, _) => Ok("unchanged"),
-        (Answer::Conflict(..), _) => Err(LibraryError::Refused(
+        (Answer::Conflict(_), _) => Err(LibraryError::Refused(
             id,
             "somebody else has written it".to_owned(),
         )),

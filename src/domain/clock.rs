@@ -11,6 +11,15 @@ pub struct Millis(pub i64);
 /// well be the time the batch travelled.
 const CLOCK_TOLERANCE_MS: i128 = 2_000;
 
+/// What to add to the times of a device's clock to get the server's; 0 if it is right or unknown.
+pub fn clock_offset_ms(client_time: i64, received: Millis) -> i64 {
+    let offset = i128::from(received.0) - i128::from(client_time);
+    if client_time == 0 || offset.abs() <= CLOCK_TOLERANCE_MS {
+        return 0;
+    }
+    offset.clamp(i64::MIN.into(), i64::MAX.into()) as i64
+}
+
 /// When an edit was made, by the server's clock.
 ///
 /// `timestamp` and `client_time` are the device's words, 0 meaning absent. The result is never
@@ -19,12 +28,8 @@ pub fn edit_time(timestamp: i64, client_time: i64, received: Millis) -> Millis {
     if timestamp == 0 {
         return received;
     }
-    let offset = i128::from(received.0) - i128::from(client_time);
-    let corrected = if client_time != 0 && offset.abs() > CLOCK_TOLERANCE_MS {
-        i128::from(timestamp) + offset
-    } else {
-        i128::from(timestamp)
-    };
+    let corrected =
+        i128::from(timestamp) + i128::from(clock_offset_ms(client_time, received));
     Millis(corrected.clamp(0, i128::from(received.0)) as i64)
 }
 

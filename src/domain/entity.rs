@@ -61,6 +61,13 @@ pub struct Document {
     json: OnceLock<Option<Json>>,
 }
 
+impl PartialEq for Document {
+    /// Whether both mean the same, however they are written.
+    fn eq(&self, other: &Self) -> bool {
+        self.same_as(other)
+    }
+}
+
 impl Document {
     /// A document a device sent, already read.
     pub fn from_device(text: String, json: Json) -> Self {
@@ -145,6 +152,8 @@ pub struct Stored {
     pub foreign_version: Version,
     /// The edit time behind the current version.
     pub edit_time: Millis,
+    /// What was added to the times of that device's clock to get the server's.
+    pub clock_offset_ms: i64,
     /// When the server wrote the current version.
     pub updated_at: Millis,
 }

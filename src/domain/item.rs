@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::catalog::Catalog;
-use super::clock::{Millis, edit_time};
+use super::clock::{Millis, clock_offset_ms, edit_time};
 use super::entity::{Document, EntityKey, EntityType, MutationId};
 use super::json::{Json, Violation};
 use super::scope::{DeviceId, LABEL_BYTES_MAX, UserId};
@@ -86,6 +86,10 @@ pub struct Item {
     pub mutation: MutationId,
     /// The person has chosen this side.
     pub force: bool,
+    /// What was added to the times of the device's clock to get the server's.
+    pub clock_offset_ms: i64,
+    /// Of a type that only the operator writes, and somebody else sends it.
+    pub read_only: bool,
 }
 
 /// Why an item is an ERROR.
@@ -154,12 +158,7 @@ fn parse(raw: RawItem, sender: &Sender, rules: &ItemRules<'_>) -> Result<Item, R
              beginning with a letter",
         )
     })?;
-    if rules.catalog.rules(&entity_type).shared && !rules.operator {
-        return Err(Rejection::new(
-            RejectionCode::ReadOnly,
-            "entity_type: expected a type that devices may write, this one is shared by all users",
-        ));
-    }
+    let read_only = rules.catalog.rules(&entity_type).shared && !rules.operator;
     let entity_id = uuid(&raw.entity_id).ok_or_else(|| {
         invalid("entity_id: expected a UUID such as 6f1c5a4e-0d5b-4c57-9d0e-3f6f4f3a2b10")
     })?;
@@ -193,6 +192,8 @@ fn parse(raw: RawItem, sender: &Sender, rules: &ItemRules<'_>) -> Result<Item, R
         edit_time: edit_time(raw.timestamp, sender.client_time, sender.received),
         mutation,
         force: raw.force,
+        clock_offset_ms: clock_offset_ms(sender.client_time, sender.received),
+        read_only,
     })
 }
 
@@ -328,10 +329,7 @@ mod tests {
     #[test]
     fn bad_fields_are_named_with_what_was_expected() {
         type Case = (&'static str, RejectionCode, fn(&mut RawItem));
-        let cases: [Case; 18] = [
-            ("entity_type", RejectionCode::ReadOnly, |r| {
-                r.entity_type = "exercise_definition".into();
-            }),
+        let cases: [Case; 17] = [
             ("entity_type", RejectionCode::InvalidItem, |r| {
                 r.entity_type.clear()
             }),

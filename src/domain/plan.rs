@@ -6,10 +6,17 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use uuid::Uuid;
+
+use super::answer::Answer;
+use super::catalog::Catalog;
 use super::clock::Millis;
-use super::decide::{Outcome, Resolution, Written, decide};
+use super::conflict::{Conflict, InboxWrites, Kept};
+use super::decide::{Resolution, Rule, Written};
+use super::draft::{Draft, began_at};
 use super::entity::{Content, Document, EntityKey, MutationId, Stored};
-use super::item::{Change, Item, Rejection, RejectionCode, Submission};
+use super::item::{Change, Item, Submission};
+use super::policy::Policy;
 use super::scope::DeviceId;
 use super::version::{Revision, Version};
 
@@ -22,9 +29,64 @@ pub struct Snapshot {
     pub entities: HashMap<EntityKey, Stored>,
     /// What the mutations of the batch wrote before.
     pub written: HashMap<(EntityKey, MutationId), Written>,
+    /// What entities held at the base versions of items that may conflict, as far as it is known.
+    pub bases: HashMap<(EntityKey, Version), Content>,
+    /// Items of the batch that are kept as losing sides.
+    pub kept: HashMap<(EntityKey, MutationId), Kept>,
+    /// Open conflicts about the entities of the batch: of the device's own edits, and duplicates.
+    pub open: Vec<Conflict>,
+    /// What began at about the same time as the new entities of the batch: ids, and when.
+    pub neighbours: HashMap<EntityKey, Vec<(Uuid, Millis)>>,
+}
+
+/// What else there is to read, once the entities of a batch are known: nothing, for most batches.
+#[derive(Debug, Default)]
+pub struct Wanted<'a> {
+    /// Items that may be conflicts.
+    pub contested: Vec<&'a Item>,
+    /// Contents of old versions, for merges.
+    pub bases: Vec<(&'a EntityKey, Version)>,
+    /// New entities to find neighbours of: from when, until when.
+    pub new: Vec<(&'a EntityKey, Millis, Millis)>,
 }
 
 impl Snapshot {
+    /// What else the items need.
+    pub fn wanted<'a>(&self, items: &[&'a Item], catalog: &Catalog) -> Wanted<'a> {
+        let mut wanted = Wanted::default();
+        for item in items {
+            let rules = catalog.rules(&item.key.entity_type);
+            let Some(stored) = self.entities.get(&item.key) else {
+                wanted.new.extend(rules.duplicates.as_ref().and_then(|rule| {
+                    let Change::Put(document) = &item.change else {
+                        return None;
+                    };
+                    let began = began_at(rule, document)?;
+                    let from = Millis(began.0.saturating_sub(rule.tolerance_ms));
+                    let until = Millis(began.0.saturating_add(rule.tolerance_ms));
+                    Some((&item.key, from, until))
+                }));
+                continue;
+            };
+            if item.base == stored.version && !item.read_only {
+                continue;
+            }
+            wanted.contested.push(item);
+            let merges = match rules.policy {
+                Policy::Ask | Policy::MergeFields { .. } | Policy::LatestPerKey { .. } => true,
+                Policy::LastWriteWins | Policy::MergeMax | Policy::ServerAuthoritative => false,
+            };
+            let has_base = item.base > Version::NONE && item.base < stored.version;
+            let live = !stored.content.is_tombstone();
+            if merges && has_base && live && matches!(item.change, Change::Put(_)) {
+                wanted.bases.push((&item.key, item.base));
+            }
+        }
+        wanted.bases.sort();
+        wanted.bases.dedup();
+        wanted
+    }
+
     /// Whether the item was applied before this batch. Its first answer stands then, whatever
     /// becomes of its group this time (promise 4).
     fn has_of(&self, submission: &Submission) -> bool {
@@ -43,6 +105,11 @@ pub struct BatchContext {
     pub device: DeviceId,
     /// The server's clock.
     pub now: Millis,
+    /// The entity types.
+    pub catalog: Arc<Catalog>,
+    /// Bytes of one item's data at most. A merge beyond it is left to the person: no device could push
+    /// an edit of it.
+    pub item_bytes_max: usize,
     /// Room for server copies in the answers. Conflicts that do not fit are put off with
     /// RETRY_LATER, so that the device can receive its answer at all. One copy always fits.
     pub copy_bytes_max: usize,
@@ -55,50 +122,10 @@ pub struct Plan {
     pub answers: Vec<Answer>,
     /// What to write, entities in the order they are first written.
     pub writes: Vec<EntityWrite>,
-}
-
-/// The answer to one item.
-#[derive(Debug, Clone)]
-pub enum Answer {
-    /// SUCCESS: the item became a version, now or when it came first.
-    Written(Written),
-    /// SUCCESS: nothing to do.
-    Unchanged {
-        /// What the server holds; the base version where it holds nothing.
-        version: Version,
-        /// When that was written; `None` where the server holds nothing.
-        at: Option<Millis>,
-    },
-    /// CONFLICT: the server holds something else.
-    Conflict(Conflict, ServerCopy),
-    /// ERROR: nothing was changed by this item.
-    Rejected(Rejection),
-}
-
-/// What a device does about a conflict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Conflict {
-    /// Settled: adopt the server copy.
-    ServerWon,
-    /// Open: ask the person.
-    NeedsUser,
-}
-
-/// The server's side of a conflict.
-#[derive(Debug, Clone)]
-pub struct ServerCopy {
-    /// Its version.
-    pub version: Version,
-    /// Its data; `None` for a tombstone.
-    pub document: Option<Arc<Document>>,
-    /// Who wrote it.
-    pub device: DeviceId,
-    /// What that device is called.
-    pub device_label: Option<String>,
-    /// When the edit behind it was made.
-    pub edit_time: Millis,
-    /// When the server wrote it.
-    pub updated_at: Millis,
+    /// What to do to the conflict inbox.
+    pub inbox: InboxWrites,
+    /// The last revision of the scope once this is written.
+    pub last_revision: Revision,
 }
 
 /// The new versions of one entity.
@@ -125,10 +152,52 @@ pub struct NewVersion {
     pub foreign_version: Version,
     /// When the edit was made.
     pub edit_time: Millis,
+    /// What was added to the times of the device's clock to get the server's.
+    pub clock_offset_ms: i64,
+    /// When what the entity tells of began, if its type is watched for duplicates.
+    pub began_at: Option<Millis>,
     /// Which edit it was.
     pub mutation: MutationId,
     /// How it was settled.
     pub resolution: Resolution,
+    /// Why it was written.
+    pub reason: Reason,
+}
+
+/// Why a version was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reason {
+    /// What made it.
+    pub cause: Cause,
+    /// The rule that decided; `None`: from before this was kept.
+    pub rule: Option<Rule>,
+    /// The name of the policy, for rule 9.
+    pub policy: Option<&'static str>,
+}
+
+/// What makes versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// A device pushed an edit.
+    Push,
+    /// A person resolved a conflict.
+    Resolve,
+    /// A person brought back an old version.
+    Restore,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Push, Self::Resolve, Self::Restore];
+
+    /// Its name in the tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Resolve => "resolve",
+            Self::Restore => "restore",
+        }
+    }
 }
 
 /// Decides a batch.
@@ -149,20 +218,17 @@ pub fn plan(snapshot: &Snapshot, batch: &[Submission], context: &BatchContext) -
         let failed = (0..batch.len())
             .find(|&i| taken_out[i].is_none() && groups.of_item(i).is_some() && answers[i].fails());
         let Some(group) = failed.and_then(|i| groups.of_item(i)) else {
-            let answers = answers
+            let answers: Vec<Answer> = answers
                 .into_iter()
                 .zip(batch.iter().zip(&taken_out))
                 .map(|(answer, place)| match place {
-                    (Submission { item: Ok(item), .. }, Some(Answer::Conflict(..))) => {
+                    (Submission { item: Ok(item), .. }, Some(Answer::Conflict(_))) => {
                         draft.anew(item, &answer)
                     }
                     _ => answer,
                 })
                 .collect();
-            return Plan {
-                answers,
-                writes: draft.writes,
-            };
+            return draft.finish(answers);
         };
         for &i in group {
             taken_out[i] = Some(if answers[i].fails() || snapshot.has_of(&batch[i]) {
@@ -194,208 +260,6 @@ impl<'a> Groups<'a> {
 
     fn of_item(&self, i: usize) -> Option<&Vec<usize>> {
         self.members.get(self.batch[i].group.as_deref()?)
-    }
-}
-
-impl Answer {
-    fn group_aborted() -> Self {
-        Self::Rejected(Rejection::new(
-            RejectionCode::GroupAborted,
-            "group_id: expected every item of the group to be applied, another was not",
-        ))
-    }
-
-    /// Whether this answer aborts its item's group.
-    fn fails(&self) -> bool {
-        match self {
-            Self::Written(_) | Self::Unchanged { .. } => false,
-            Self::Conflict(Conflict::ServerWon | Conflict::NeedsUser, _) | Self::Rejected(_) => {
-                true
-            }
-        }
-    }
-
-    fn copy_bytes(&self) -> usize {
-        match self {
-            Self::Conflict(_, copy) => copy.bytes(),
-            Self::Written(_) | Self::Unchanged { .. } | Self::Rejected(_) => 0,
-        }
-    }
-}
-
-impl ServerCopy {
-    fn of(stored: &Stored) -> Self {
-        Self {
-            version: stored.version,
-            document: match &stored.content {
-                Content::Live(document) => Some(document.clone()),
-                Content::NotLoaded | Content::Withheld | Content::Tombstone => None,
-            },
-            device: stored.device.clone(),
-            device_label: stored.device_label.clone(),
-            edit_time: stored.edit_time,
-            updated_at: stored.updated_at,
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        self.document.as_ref().map_or(0, |d| d.text().len())
-    }
-}
-
-/// The state of one round: the snapshot, overlaid by what the items so far have done.
-struct Draft<'a> {
-    snapshot: &'a Snapshot,
-    context: &'a BatchContext,
-    current: HashMap<&'a EntityKey, Stored>,
-    written: HashMap<(&'a EntityKey, MutationId), Written>,
-    writes: Vec<EntityWrite>,
-    write_of: HashMap<&'a EntityKey, usize>,
-    revisions: usize,
-    copy_bytes: usize,
-}
-
-impl<'a> Draft<'a> {
-    fn new(snapshot: &'a Snapshot, context: &'a BatchContext) -> Self {
-        Self {
-            snapshot,
-            context,
-            current: HashMap::new(),
-            written: HashMap::new(),
-            writes: Vec::new(),
-            write_of: HashMap::new(),
-            revisions: 0,
-            copy_bytes: 0,
-        }
-    }
-
-    /// Answers one item, or keeps the answer of one that was taken out.
-    fn answer(&mut self, submission: &'a Submission, taken_out: Option<&Answer>) -> Answer {
-        let answer = match (taken_out, &submission.item) {
-            (Some(answer), _) => answer.clone(),
-            (None, Err(rejection)) => Answer::Rejected(rejection.clone()),
-            (None, Ok(item)) => self.settle(item),
-        };
-        self.copy_bytes += answer.copy_bytes();
-        answer
-    }
-
-    fn settle(&mut self, item: &'a Item) -> Answer {
-        let stored = self.stored(&item.key);
-        let at = stored.map(|stored| stored.updated_at);
-        match decide(stored, self.written(item), item, &self.context.device) {
-            Outcome::Replayed(written) => Answer::Written(written),
-            Outcome::Write(version, resolution) => {
-                Answer::Written(self.write(item, version, resolution))
-            }
-            Outcome::Unchanged(version) => Answer::Unchanged { version, at },
-            Outcome::KeptServerCopy => self.conflict(Conflict::ServerWon, stored),
-            Outcome::NeedsUser => self.conflict(Conflict::NeedsUser, stored),
-            Outcome::Rejected(rejection) => Answer::Rejected(rejection),
-        }
-    }
-
-    /// The answer to a conflict of a group that was taken out: its copy may be of what the group would
-    /// have written, so it is decided again on what there is without the group.
-    fn anew(&mut self, item: &Item, first: &Answer) -> Answer {
-        self.copy_bytes -= first.copy_bytes();
-        let stored = self.stored(&item.key);
-        let answer = match decide(stored, self.written(item), item, &self.context.device) {
-            Outcome::KeptServerCopy => self.conflict(Conflict::ServerWon, stored),
-            Outcome::NeedsUser => self.conflict(Conflict::NeedsUser, stored),
-            Outcome::Rejected(rejection) => Answer::Rejected(rejection),
-            // By itself it would do: it only met what its own group did before it.
-            Outcome::Replayed(_) | Outcome::Write(..) | Outcome::Unchanged(_) => {
-                Answer::group_aborted()
-            }
-        };
-        self.copy_bytes += answer.copy_bytes();
-        answer
-    }
-
-    fn stored(&self, key: &EntityKey) -> Option<&Stored> {
-        self.current
-            .get(key)
-            .or_else(|| self.snapshot.entities.get(key))
-    }
-
-    fn written(&self, item: &Item) -> Option<Written> {
-        self.written
-            .get(&(&item.key, item.mutation))
-            .or_else(|| {
-                self.snapshot
-                    .written
-                    .get(&(item.key.clone(), item.mutation))
-            })
-            .copied()
-    }
-
-    fn conflict(&self, conflict: Conflict, stored: Option<&Stored>) -> Answer {
-        let copy = stored.map(ServerCopy::of).filter(|copy| {
-            self.copy_bytes == 0 || self.copy_bytes + copy.bytes() <= self.context.copy_bytes_max
-        });
-        match copy {
-            Some(copy) => Answer::Conflict(conflict, copy),
-            None => Answer::Rejected(Rejection::new(
-                RejectionCode::RetryLater,
-                format!(
-                    "items: expected conflicts whose server copies fit into {} bytes together, \
-                     send this item again in a smaller batch",
-                    self.context.copy_bytes_max
-                ),
-            )),
-        }
-    }
-
-    fn write(&mut self, item: &'a Item, version: Version, resolution: Resolution) -> Written {
-        let device = &self.context.device;
-        let before = self.stored(&item.key);
-        let foreign_version = match before {
-            None => Version::NONE,
-            Some(before) if before.device == *device => before.foreign_version,
-            Some(before) => before.version,
-        };
-        let replaces = before.map(|before| before.version);
-        let document = match &item.change {
-            Change::Put(document) => Some(document.clone()),
-            Change::Delete => None,
-        };
-        self.revisions += 1;
-        let new = NewVersion {
-            version,
-            revision: self.snapshot.revision.after(self.revisions),
-            document: document.clone(),
-            foreign_version,
-            edit_time: item.edit_time,
-            mutation: item.mutation,
-            resolution,
-        };
-        let write = *self.write_of.entry(&item.key).or_insert_with(|| {
-            self.writes.push(EntityWrite {
-                key: item.key.clone(),
-                replaces,
-                versions: Vec::new(),
-            });
-            self.writes.len() - 1
-        });
-        self.writes[write].versions.push(new);
-        let now = Stored {
-            version,
-            content: document.map_or(Content::Tombstone, Content::Live),
-            device: device.clone(),
-            device_label: None,
-            foreign_version,
-            edit_time: item.edit_time,
-            updated_at: self.context.now,
-        };
-        self.current.insert(&item.key, now);
-        let written = Written {
-            version,
-            resolution,
-            at: self.context.now,
-        };
-        self.written.insert((&item.key, item.mutation), written);
-        written
     }
 }
 

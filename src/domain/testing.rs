@@ -62,6 +62,8 @@ pub(super) fn item(edit: Edit, base: i32) -> Item {
         edit_time: NOW,
         mutation: MutationId(Uuid::from_u128(7)),
         force: false,
+        clock_offset_ms: 0,
+        read_only: false,
     }
 }
 
@@ -74,6 +76,7 @@ pub(super) fn stored(edit: Edit, at: i32) -> Stored {
         device_label: Some("Mia's phone".to_owned()),
         foreign_version: Version::NONE,
         edit_time: Millis(NOW.0 - 60_000),
+        clock_offset_ms: 0,
         updated_at: Millis(NOW.0 - 60_000),
     }
 }

@@ -3,11 +3,12 @@
 use super::proto;
 use crate::auth::Caller;
 use crate::config::Limits;
+use crate::domain::answer::{Answer, Conflicting, Verdict};
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::Millis;
 use crate::domain::decide::Resolution;
+use crate::domain::entity::Document;
 use crate::domain::item::{ItemRules, RawItem, Rejection, RejectionCode, Sender, Submission};
-use crate::domain::plan::{Answer, Conflict, ServerCopy};
 use crate::domain::scope::{DeviceId, LABEL_BYTES_MAX, Scope};
 use crate::error::{FieldProblem, Refusal};
 use crate::push::{PushRequest, PushResponse};
@@ -153,11 +154,17 @@ fn raw_item(item: proto::SyncItem) -> RawItem {
 /// An answer, without what it repeats of its item.
 fn result(answer: Answer) -> proto::SyncResult {
     match answer {
-        Answer::Written(written) => proto::SyncResult {
+        Answer::Written {
+            written,
+            possible_duplicate_of,
+        } => proto::SyncResult {
             status: proto::SyncStatus::Success.into(),
             resolution: written_resolution(written.resolution).into(),
             server_version: written.version.number(),
             server_timestamp: written.at.0,
+            possible_duplicate_of: possible_duplicate_of
+                .map(|id| id.to_string())
+                .unwrap_or_default(),
             ..Default::default()
         },
         Answer::Unchanged { version, at } => proto::SyncResult {
@@ -167,34 +174,46 @@ fn result(answer: Answer) -> proto::SyncResult {
             server_timestamp: at.unwrap_or_default().0,
             ..Default::default()
         },
-        Answer::Conflict(conflict, copy) => conflict_result(conflict, copy),
+        Answer::Conflict(conflicting) => conflict_result(*conflicting),
         Answer::Rejected(rejection) => rejection_result(rejection),
     }
 }
 
-fn conflict_result(conflict: Conflict, copy: ServerCopy) -> proto::SyncResult {
-    let resolution = match conflict {
-        Conflict::ServerWon => proto::Resolution::ServerWon,
-        Conflict::NeedsUser => proto::Resolution::NeedsUser,
+fn conflict_result(conflicting: Conflicting) -> proto::SyncResult {
+    let resolution = match conflicting.verdict {
+        Verdict::Merged => proto::Resolution::Merged,
+        Verdict::ServerWon => proto::Resolution::ServerWon,
+        Verdict::NeedsUser => proto::Resolution::NeedsUser,
     };
+    let copy = conflicting.copy;
     proto::SyncResult {
         status: proto::SyncStatus::Conflict.into(),
         resolution: resolution.into(),
         server_version: copy.version.number(),
         server_timestamp: copy.updated_at.0,
         server_deleted: copy.document.is_none(),
-        server_data: copy
-            .document
-            .map(|document| document.text().as_bytes().to_vec())
-            .unwrap_or_default(),
+        server_data: bytes(copy.document.as_deref()),
         conflict: Some(proto::ConflictDetail {
+            conflict_id: conflicting
+                .conflict
+                .map(|id| id.0.to_string())
+                .unwrap_or_default(),
+            base_data: bytes(conflicting.base.as_deref()),
+            proposed_data: bytes(conflicting.proposed.as_deref()),
+            overlapping_paths: conflicting.overlaps,
             server_device_id: copy.device.as_str().to_owned(),
             server_device_label: copy.device_label.unwrap_or_default(),
             server_edit_time: copy.edit_time.0,
-            ..Default::default()
         }),
         ..Default::default()
     }
+}
+
+/// JSON on the wire; nothing is empty.
+pub(super) fn bytes(document: Option<&Document>) -> Vec<u8> {
+    document
+        .map(|document| document.text().as_bytes().to_vec())
+        .unwrap_or_default()
 }
 
 fn rejection_result(rejection: Rejection) -> proto::SyncResult {
@@ -222,10 +241,12 @@ fn rejection_result(rejection: Rejection) -> proto::SyncResult {
     }
 }
 
-fn written_resolution(resolution: Resolution) -> proto::Resolution {
+/// How a version was settled.
+pub(super) fn written_resolution(resolution: Resolution) -> proto::Resolution {
     match resolution {
         Resolution::Applied => proto::Resolution::Applied,
         Resolution::ClientWon => proto::Resolution::ClientWon,
         Resolution::Resurrected => proto::Resolution::Resurrected,
+        Resolution::Merged => proto::Resolution::Merged,
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_postgres::Row;
 
 use crate::domain::clock::Millis;
+use crate::domain::decide::Resolution;
 use crate::domain::version::{Revision, Version};
 use crate::error::Fault;
 
@@ -47,4 +48,10 @@ pub(super) fn system_time(time: Millis) -> SystemTime {
 
 pub(super) fn unexpected(column: &str) -> Fault {
     Fault::Defect(format!("unexpected value in column {column}"), None)
+}
+
+pub(super) fn resolution(name: &str) -> Option<Resolution> {
+    Resolution::ALL
+        .into_iter()
+        .find(|resolution| resolution.name() == name)
 }

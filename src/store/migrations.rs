@@ -32,7 +32,11 @@ macro_rules! migration {
 }
 
 /// In the order they are applied.
-const MIGRATIONS: [Migration; 2] = [migration!("0001_entities"), migration!("0002_feed")];
+const MIGRATIONS: [Migration; 3] = [
+    migration!("0001_entities"),
+    migration!("0002_feed"),
+    migration!("0003_conflicts"),
+];
 
 /// Why the tables could not be brought up to date.
 #[derive(Debug, Error)]

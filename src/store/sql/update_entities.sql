@@ -4,7 +4,9 @@
 -- $1 scope text, $2 device_id text, $3 now timestamptz: of the batch
 -- $4 entity_type text[], $5 entity_id uuid[], $6 version integer[], $7 revision bigint[],
 -- $8 data text[] (JSON; null for a tombstone), $9 resolution text[], $10 mutation_id uuid[],
--- $11 edit_time timestamptz[], $12 foreign_version integer[], $13 replaced version integer[]
+-- $11 edit_time timestamptz[], $12 cause text[], $13 rule smallint[], $14 policy text[],
+-- $15 foreign_version integer[], $16 clock_offset_ms bigint[], $17 began_at timestamptz[],
+-- $18 replaced version integer[]
 -- Count: one per entity, or the batch is not based on what the store holds.
 -- The rows are looked up laterally (see read_written.sql) and updated by their place (ctid): the lock
 -- of the scope keeps them where they are, and a row that has moved all the same is not updated. The
@@ -20,13 +22,19 @@ set version = new.version,
     foreign_version = new.foreign_version,
     mutation_id = new.mutation_id,
     edit_time = new.edit_time,
+    clock_offset_ms = new.clock_offset_ms,
+    began_at = new.began_at,
+    cause = new.cause,
+    rule = new.rule,
+    policy = new.policy,
     updated_at = $3
 from unnest(
     $4::text[], $5::uuid[], $6::integer[], $7::bigint[], $8::text[], $9::text[], $10::uuid[],
-    $11::timestamptz[], $12::integer[], $13::integer[]
+    $11::timestamptz[], $12::text[], $13::smallint[], $14::text[], $15::integer[], $16::bigint[],
+    $17::timestamptz[], $18::integer[]
 ) as new (
-    entity_type, entity_id, version, revision, data, resolution, mutation_id, edit_time,
-    foreign_version, replaced
+    entity_type, entity_id, version, revision, data, resolution, mutation_id, edit_time, cause, rule,
+    policy, foreign_version, clock_offset_ms, began_at, replaced
 )
 cross join lateral (
     select ctid

@@ -1,0 +1,490 @@
+//! The state of a batch while it is decided: the snapshot, overlaid by what the items so far have done.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::answer::{Answer, Conflicting, ServerCopy, Verdict, bytes};
+use super::catalog::DuplicateRule;
+use super::clock::Millis;
+use super::conflict::{ConflictId, Settlement};
+use super::decide::{Case, Merged, Outcome, Resolution, Rule, Written, decide};
+use super::entity::{Content, Document, EntityKey, MutationId, Stored};
+use super::inbox::{Encounter, Inbox};
+use super::item::{Change, Item, Rejection, RejectionCode, Submission};
+use super::json::Json;
+use super::moment::moment;
+use super::plan::{BatchContext, Cause, EntityWrite, NewVersion, Plan, Reason, Snapshot};
+use super::policy::Policy;
+use super::scope::DeviceId;
+use super::settle::propose;
+use super::version::Version;
+
+pub(super) struct Draft<'a> {
+    snapshot: &'a Snapshot,
+    context: &'a BatchContext,
+    current: HashMap<&'a EntityKey, Stored>,
+    written: HashMap<(&'a EntityKey, MutationId), Written>,
+    writes: Vec<EntityWrite>,
+    write_of: HashMap<&'a EntityKey, usize>,
+    versions: usize,
+    /// New entities of this batch that may be met by their duplicates, and when they began.
+    recorded: Vec<(&'a EntityKey, Millis)>,
+    copy_bytes: usize,
+    pub(super) inbox: Inbox<'a>,
+}
+
+/// A version to be.
+pub(super) struct Edit<'a> {
+    pub key: &'a EntityKey,
+    pub version: Version,
+    /// `None` for a tombstone.
+    pub document: Option<Arc<Document>>,
+    pub edit_time: Millis,
+    pub clock_offset_ms: i64,
+    pub mutation: MutationId,
+    pub resolution: Resolution,
+    pub reason: Reason,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(snapshot: &'a Snapshot, context: &'a BatchContext) -> Self {
+        Self {
+            snapshot,
+            context,
+            current: HashMap::new(),
+            written: HashMap::new(),
+            writes: Vec::new(),
+            write_of: HashMap::new(),
+            versions: 0,
+            recorded: Vec::new(),
+            copy_bytes: 0,
+            inbox: Inbox::new(snapshot, &context.device, context.now),
+        }
+    }
+
+    /// The plan this has become.
+    pub(super) fn finish(self, answers: Vec<Answer>) -> Plan {
+        let last = self.snapshot.revision.after(self.versions);
+        let (inbox, last_revision) = self.inbox.finish(last);
+        Plan {
+            answers,
+            writes: self.writes,
+            inbox,
+            last_revision,
+        }
+    }
+
+    /// Answers one item, or keeps the answer of one that was taken out.
+    pub(super) fn answer(
+        &mut self,
+        submission: &'a Submission,
+        taken_out: Option<&Answer>,
+    ) -> Answer {
+        let answer = match (taken_out, &submission.item) {
+            (Some(answer), _) => answer.clone(),
+            (None, Err(rejection)) => Answer::Rejected(rejection.clone()),
+            (None, Ok(item)) => self.settle(item),
+        };
+        self.copy_bytes += answer.copy_bytes();
+        answer
+    }
+
+    /// The answer to a conflict of a group that was taken out: its copy may be of what the group would
+    /// have written, so it is decided again on what there is without the group. Nothing of it is kept.
+    pub(super) fn anew(&mut self, item: &'a Item, first: &Answer) -> Answer {
+        self.copy_bytes -= first.copy_bytes();
+        let answer = match decide(&self.case(item)) {
+            Outcome::KeptServerCopy(_) | Outcome::SettledBefore => {
+                self.with_room(item, |draft| draft.conflict(item, Verdict::ServerWon, None))
+            }
+            Outcome::NeedsUser => self.with_room(item, |draft| {
+                let kept = draft.inbox.kept(item).filter(|kept| kept.open);
+                draft.conflict(item, Verdict::NeedsUser, kept.map(|kept| kept.conflict))
+            }),
+            Outcome::Rejected(rejection) => Answer::Rejected(rejection),
+            // By itself it would do: it only met what its own group did before it.
+            Outcome::Replayed(_)
+            | Outcome::Write(..)
+            | Outcome::Merge(..)
+            | Outcome::AlreadyMerged
+            | Outcome::Unchanged(_) => Answer::group_aborted(),
+        };
+        self.copy_bytes += answer.copy_bytes();
+        answer
+    }
+
+    fn settle(&mut self, item: &'a Item) -> Answer {
+        let at = self.stored(&item.key).map(|stored| stored.updated_at);
+        match decide(&self.case(item)) {
+            Outcome::Replayed(written) => self.replayed(item, written),
+            Outcome::Write(version, resolution, rule) => self.applied(item, version, resolution, rule),
+            Outcome::Merge(version, document) => self.merged(item, version, document),
+            Outcome::AlreadyMerged => self.with_room(item, |draft| {
+                let met = draft.met(item, Rule::Policy);
+                let version = met.server_version;
+                let id = draft.inbox.keep(item, met, Settlement::Merged, version);
+                draft.inbox.close_own(&item.key, Settlement::Merged, version);
+                draft.conflict(item, Verdict::Merged, Some(id))
+            }),
+            Outcome::Unchanged(version) => {
+                self.inbox.close_if_same(item, version);
+                Answer::Unchanged { version, at }
+            }
+            Outcome::KeptServerCopy(rule) => self.with_room(item, |draft| {
+                let met = draft.met(item, rule);
+                let version = met.server_version;
+                let id = draft.inbox.keep(item, met, Settlement::ServerWon, version);
+                draft.conflict(item, Verdict::ServerWon, Some(id))
+            }),
+            Outcome::SettledBefore => self.with_room(item, |draft| {
+                let kept = draft.inbox.kept(item).map(|kept| kept.conflict);
+                draft.conflict(item, Verdict::ServerWon, kept)
+            }),
+            Outcome::NeedsUser => self.with_room(item, |draft| {
+                let met = draft.met(item, Rule::Policy);
+                let id = draft.inbox.ask(item, met);
+                draft.conflict(item, Verdict::NeedsUser, Some(id))
+            }),
+            Outcome::Rejected(rejection) => Answer::Rejected(rejection),
+        }
+    }
+
+    /// The answer an applied item got when it first came.
+    fn replayed(&self, item: &Item, written: Written) -> Answer {
+        let kept = self.inbox.kept(item).map(|kept| kept.conflict);
+        match (written.resolution, written.merged) {
+            (Resolution::Merged, Some(merged)) => {
+                let copy = ServerCopy {
+                    version: written.version,
+                    document: Some(merged.document),
+                    device: self.context.device.clone(),
+                    device_label: None,
+                    edit_time: merged.edit_time,
+                    updated_at: written.at,
+                };
+                Answer::Conflict(Box::new(Conflicting {
+                    conflict: kept,
+                    ..Conflicting::plain(Verdict::Merged, copy)
+                }))
+            }
+            // Retention has removed the merge; what came of it is the next best.
+            (Resolution::Merged, None) => {
+                self.with_room_for(item, || self.conflict(item, Verdict::ServerWon, kept))
+            }
+            (resolution, _) => Answer::Written {
+                written: Written {
+                    resolution,
+                    merged: None,
+                    ..written
+                },
+                possible_duplicate_of: self.inbox.duplicate_of(&item.key),
+            },
+        }
+    }
+
+    fn applied(
+        &mut self,
+        item: &'a Item,
+        version: Version,
+        resolution: Resolution,
+        rule: Rule,
+    ) -> Answer {
+        let document = match &item.change {
+            Change::Put(document) => Some(document.clone()),
+            Change::Delete => None,
+        };
+        let deletes = document.is_none();
+        let written = self.write(Edit {
+            key: &item.key,
+            version,
+            document,
+            edit_time: item.edit_time,
+            clock_offset_ms: item.clock_offset_ms,
+            mutation: item.mutation,
+            resolution,
+            reason: self.reason(item, rule),
+        });
+        self.inbox.close_own(&item.key, Settlement::Pushed, version);
+        if deletes {
+            self.inbox.close_duplicates(&item.key, version);
+        }
+        let possible_duplicate_of = match rule {
+            Rule::Absent => self.duplicate_of(item, version),
+            Rule::Current
+            | Rule::Own
+            | Rule::Forced
+            | Rule::EditOfDeleted
+            | Rule::DeletionOfEdited
+            | Rule::Policy => self.inbox.duplicate_of(&item.key),
+        };
+        Answer::Written {
+            written,
+            possible_duplicate_of,
+        }
+    }
+
+    fn merged(&mut self, item: &'a Item, version: Version, document: Arc<Document>) -> Answer {
+        if !self.fits(document.text().len()) {
+            return self.put_off();
+        }
+        let met = self.met(item, Rule::Policy);
+        let stored_edit_time = self.stored(&item.key).map(|stored| stored.edit_time);
+        self.write(Edit {
+            key: &item.key,
+            version,
+            document: Some(document),
+            edit_time: item.edit_time.max(stored_edit_time.unwrap_or_default()),
+            clock_offset_ms: item.clock_offset_ms,
+            mutation: item.mutation,
+            resolution: Resolution::Merged,
+            reason: self.reason(item, Rule::Policy),
+        });
+        let id = self.inbox.keep(item, met, Settlement::Merged, version);
+        self.inbox.close_own(&item.key, Settlement::Merged, version);
+        self.conflict(item, Verdict::Merged, Some(id))
+    }
+
+    /// Writes a version.
+    pub(super) fn write(&mut self, edit: Edit<'a>) -> Written {
+        let device = &self.context.device;
+        let before = self.stored(edit.key);
+        let foreign_version = match before {
+            None => Version::NONE,
+            Some(before) if before.device == *device => before.foreign_version,
+            Some(before) => before.version,
+        };
+        let replaces = before.map(|before| before.version);
+        let began_at = self
+            .duplicate_rule(edit.key)
+            .and_then(|rule| began_at(rule, edit.document.as_deref()?));
+        self.versions += 1;
+        let new = NewVersion {
+            version: edit.version,
+            revision: self.snapshot.revision.after(self.versions),
+            document: edit.document.clone(),
+            foreign_version,
+            edit_time: edit.edit_time,
+            clock_offset_ms: edit.clock_offset_ms,
+            began_at,
+            mutation: edit.mutation,
+            resolution: edit.resolution,
+            reason: edit.reason,
+        };
+        let write = *self.write_of.entry(edit.key).or_insert_with(|| {
+            self.writes.push(EntityWrite {
+                key: edit.key.clone(),
+                replaces,
+                versions: Vec::new(),
+            });
+            self.writes.len() - 1
+        });
+        self.writes[write].versions.push(new);
+        let written = Written {
+            version: edit.version,
+            resolution: edit.resolution,
+            at: self.context.now,
+            merged: match edit.resolution {
+                Resolution::Merged => edit.document.clone().map(|document| Merged {
+                    document,
+                    edit_time: edit.edit_time,
+                }),
+                Resolution::Applied | Resolution::ClientWon | Resolution::Resurrected => None,
+            },
+        };
+        let now = Stored {
+            version: edit.version,
+            content: edit.document.map_or(Content::Tombstone, Content::Live),
+            device: device.clone(),
+            device_label: None,
+            foreign_version,
+            edit_time: edit.edit_time,
+            clock_offset_ms: edit.clock_offset_ms,
+            updated_at: self.context.now,
+        };
+        self.current.insert(edit.key, now);
+        self.written
+            .insert((edit.key, edit.mutation), written.clone());
+        written
+    }
+
+    /// Whether this edit has written a version of the entity.
+    pub(super) fn has_written(&self, key: &EntityKey, mutation: MutationId) -> bool {
+        let edit = (key.clone(), mutation);
+        self.snapshot.written.contains_key(&edit)
+    }
+
+    pub(super) fn device(&self) -> &DeviceId {
+        &self.context.device
+    }
+
+    pub(super) fn now(&self) -> Millis {
+        self.context.now
+    }
+
+    pub(super) fn stored(&self, key: &EntityKey) -> Option<&Stored> {
+        self.current
+            .get(key)
+            .or_else(|| self.snapshot.entities.get(key))
+    }
+
+    fn case<'b>(&'b self, item: &'b Item) -> Case<'b> {
+        let written = self.written.get(&(&item.key, item.mutation));
+        let edit = (item.key.clone(), item.mutation);
+        Case {
+            item,
+            device: &self.context.device,
+            stored: self.stored(&item.key),
+            written: written.or_else(|| self.snapshot.written.get(&edit)),
+            kept: self.inbox.kept(item),
+            base: self.base(item),
+            policy: self.policy(item),
+            merge_bytes_max: self.context.item_bytes_max,
+        }
+    }
+
+    fn base(&self, item: &Item) -> Option<&Content> {
+        self.snapshot.bases.get(&(item.key.clone(), item.base))
+    }
+
+    fn policy(&self, item: &Item) -> &'a Policy {
+        &self.context.catalog.rules(&item.key.entity_type).policy
+    }
+
+    fn reason(&self, item: &Item, rule: Rule) -> Reason {
+        Reason {
+            cause: Cause::Push,
+            rule: Some(rule),
+            policy: (rule == Rule::Policy).then(|| self.policy(item).name()),
+        }
+    }
+
+    fn met(&self, item: &Item, rule: Rule) -> Encounter {
+        let stored = self.stored(&item.key);
+        Encounter {
+            server_version: stored.map(|stored| stored.version).unwrap_or_default(),
+            rule,
+            policy: self.reason(item, rule).policy,
+        }
+    }
+
+    /// Makes the answer to a conflict if the server copy fits into the answers to the batch. What does
+    /// not fit is put off before anything of it is kept.
+    fn with_room(&mut self, item: &'a Item, make: impl FnOnce(&mut Self) -> Answer) -> Answer {
+        if self.copy_fits(item) { make(self) } else { self.put_off() }
+    }
+
+    fn with_room_for(&self, item: &Item, make: impl FnOnce() -> Answer) -> Answer {
+        if self.copy_fits(item) { make() } else { self.put_off() }
+    }
+
+    fn copy_fits(&self, item: &Item) -> bool {
+        let copy = self.stored(&item.key).map(ServerCopy::of);
+        copy.is_some_and(|copy| self.fits(copy.bytes()))
+    }
+
+    /// Whether so many bytes more fit into the answers. One copy always does.
+    fn fits(&self, bytes: usize) -> bool {
+        self.copy_bytes == 0 || self.copy_bytes + bytes <= self.context.copy_bytes_max
+    }
+
+    fn put_off(&self) -> Answer {
+        Answer::Rejected(Rejection::new(
+            RejectionCode::RetryLater,
+            format!(
+                "items: expected conflicts whose server copies fit into {} bytes together, \
+                 send this item again in a smaller batch",
+                self.context.copy_bytes_max
+            ),
+        ))
+    }
+
+    /// The answer to a conflict, with as much beside the server copy as there is room for.
+    fn conflict(&self, item: &Item, verdict: Verdict, conflict: Option<ConflictId>) -> Answer {
+        let Some(stored) = self.stored(&item.key) else {
+            return self.put_off();
+        };
+        let mut conflicting = Conflicting {
+            conflict,
+            ..Conflicting::plain(verdict, ServerCopy::of(stored))
+        };
+        if let (Verdict::NeedsUser, Change::Put(sent)) = (verdict, &item.change) {
+            let mut room = self
+                .context
+                .copy_bytes_max
+                .saturating_sub(self.copy_bytes + conflicting.copy.bytes());
+            let mut take = |size: usize| {
+                let fits = size <= room;
+                room -= if fits { size } else { 0 };
+                fits
+            };
+            let proposal = propose(self.base(item), stored, item, sent);
+            if let Some(proposal) = proposal {
+                if take(bytes(Some(&proposal.document))) {
+                    conflicting.proposed = Some(proposal.document);
+                }
+                if take(proposal.overlaps.iter().map(String::len).sum()) {
+                    conflicting.overlaps = proposal.overlaps;
+                }
+            }
+            if let Some(Content::Live(base)) = self.base(item)
+                && take(bytes(Some(base)))
+            {
+                conflicting.base = Some(base.clone());
+            }
+        }
+        Answer::Conflict(Box::new(conflicting))
+    }
+
+    fn duplicate_rule(&self, key: &EntityKey) -> Option<&'a DuplicateRule> {
+        let rules = self.context.catalog.rules(&key.entity_type);
+        rules.duplicates.as_ref()
+    }
+
+    /// Looks for what a new entity may be a duplicate of, and notes it in the inbox.
+    fn duplicate_of(&mut self, item: &'a Item, version: Version) -> Option<Uuid> {
+        let rule = self.duplicate_rule(&item.key)?;
+        let Change::Put(document) = &item.change else {
+            return None;
+        };
+        let began = began_at(rule, document)?;
+        let recorded = self.recorded.iter();
+        let here = recorded
+            .filter(|(key, _)| key.entity_type == item.key.entity_type)
+            .map(|(key, at)| (key.entity_id, *at));
+        let there = self.snapshot.neighbours.get(&item.key);
+        let near = there.into_iter().flatten().copied().chain(here);
+        let twin = near
+            .filter(|(id, at)| {
+                *id != item.key.entity_id && (at.0 - began.0).abs() <= rule.tolerance_ms
+            })
+            .filter(|(id, _)| self.is_live(&item.key, *id))
+            .min_by_key(|(id, at)| ((at.0 - began.0).abs(), *id));
+        self.recorded.push((&item.key, began));
+        let (twin, _) = twin?;
+        self.inbox.ask_about_duplicate(item, twin, version);
+        Some(twin)
+    }
+
+    /// Whether the batch has not deleted an entity of the same type as this one.
+    fn is_live(&self, key: &EntityKey, id: Uuid) -> bool {
+        let key = EntityKey {
+            entity_id: id,
+            ..key.clone()
+        };
+        self.current
+            .get(&key)
+            .is_none_or(|stored| !stored.content.is_tombstone())
+    }
+}
+
+/// When what an entity tells of began.
+pub(super) fn began_at(rule: &DuplicateRule, document: &Document) -> Option<Millis> {
+    let Some(Json::Object(fields)) = document.json() else {
+        return None;
+    };
+    rule.time_keys
+        .iter()
+        .find_map(|key| fields.get(key).and_then(moment))
+}

@@ -1,0 +1,299 @@
+//! A person decides: resolving a conflict, and bringing an old version back. Both are bound to the
+//! version the person saw (docs/protocol.md, section 5).
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::answer::ServerCopy;
+use super::conflict::{Conflict, Kind, Settlement};
+use super::decide::{Resolution, Rule};
+use super::draft::{Draft, Edit};
+use super::entity::{Content, Document, EntityKey, MutationId, Stored};
+use super::plan::{BatchContext, Cause, Plan, Reason, Snapshot};
+use super::version::Version;
+
+/// What a person chose.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Choice {
+    /// The server's copy; of two entities, the older.
+    KeepServer,
+    /// The device's side; of two entities, the newer.
+    KeepClient,
+    /// This; of two entities, the older holds it and the newer goes.
+    UseData(Arc<Document>),
+    /// Both entities: they are no duplicates.
+    KeepBoth,
+}
+
+impl Choice {
+    fn settlement(&self) -> Settlement {
+        match self {
+            Self::KeepServer => Settlement::KeepServer,
+            Self::KeepClient => Settlement::KeepClient,
+            Self::UseData(_) => Settlement::UseData,
+            Self::KeepBoth => Settlement::KeepBoth,
+        }
+    }
+}
+
+/// What a person decided about a conflict, and what they had seen.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    /// What they chose.
+    pub choice: Choice,
+    /// The version of the entity they saw.
+    pub expected: Version,
+    /// Of two entities: the version of the older they saw.
+    pub expected_other: Version,
+    /// The identity of this decision.
+    pub mutation: MutationId,
+}
+
+/// What came of a decision.
+#[derive(Debug)]
+pub struct Resolved {
+    /// In one word.
+    pub status: ResolveStatus,
+    /// What the server holds now.
+    pub copy: Option<ServerCopy>,
+    /// Of two entities: what the server holds of the older.
+    pub other: Option<ServerCopy>,
+    /// What to write.
+    pub plan: Plan,
+}
+
+/// What came of a decision, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResolveStatus {
+    /// The conflict is settled as the person chose.
+    Resolved,
+    /// The entity has changed since the person looked: nothing was done.
+    Moved,
+    /// The conflict was settled before, in another way or from another device: nothing was done.
+    SettledBefore,
+    /// This choice does not fit this kind of conflict.
+    NoSuchChoice,
+}
+
+/// Settles a conflict as a person decided. `side` is the losing side that counts now.
+///
+/// Data that a person gave and that is not used, because they came too late, is kept as one more losing
+/// side of the conflict.
+pub fn resolve(
+    snapshot: &Snapshot,
+    conflict: &Conflict,
+    side: Option<&Arc<Document>>,
+    decision: &Decision,
+    context: &BatchContext,
+) -> Resolved {
+    let mut draft = Draft::new(snapshot, context);
+    let older = match conflict.kind {
+        Kind::Edit => None,
+        Kind::Duplicate { of } => Some(EntityKey {
+            entity_id: of,
+            ..conflict.key.clone()
+        }),
+    };
+    let status = status(&draft, conflict, older.as_ref(), decision);
+    let unused = matches!(
+        status,
+        ResolveStatus::Moved | ResolveStatus::SettledBefore
+    );
+    match &decision.choice {
+        Choice::UseData(document) if unused => {
+            let met = version_of(draft.stored(&conflict.key));
+            draft
+                .inbox
+                .keep_aside(conflict, decision.mutation, decision.expected, met, document);
+        }
+        _ => (),
+    }
+    let reads_again = status == ResolveStatus::Resolved && conflict.settled.is_some();
+    let writes: Vec<(&EntityKey, Option<&Arc<Document>>, Resolution)> =
+        match (status, older.as_ref(), &decision.choice) {
+            _ if unused || reads_again || status == ResolveStatus::NoSuchChoice => Vec::new(),
+            (_, _, Choice::KeepBoth) | (_, None, Choice::KeepServer) => Vec::new(),
+            (_, None, Choice::KeepClient) => {
+                vec![(&conflict.key, side, Resolution::ClientWon)]
+            }
+            (_, None, Choice::UseData(data)) => {
+                vec![(&conflict.key, Some(data), Resolution::Applied)]
+            }
+            (_, Some(_), Choice::KeepServer) => vec![(&conflict.key, None, Resolution::Applied)],
+            (_, Some(older), Choice::KeepClient) => vec![(older, None, Resolution::Applied)],
+            (_, Some(older), Choice::UseData(data)) => vec![
+                (older, Some(data), Resolution::Applied),
+                (&conflict.key, None, Resolution::Applied),
+            ],
+        };
+    if status == ResolveStatus::Resolved && !reads_again {
+        // The version that settles it is the one the conflict's entity has afterwards.
+        let writes_it = writes.iter().any(|(key, document, _)| {
+            **key == conflict.key && differs(draft.stored(key), *document)
+        });
+        let now = version_of(draft.stored(&conflict.key));
+        let then = if writes_it { now.next().unwrap_or(now) } else { now };
+        let settlement = decision.choice.settlement();
+        draft.inbox.close(conflict.id, settlement, Some(then));
+    }
+    for (key, document, resolution) in writes {
+        write(&mut draft, key, document, resolution, decision.mutation, Cause::Resolve);
+    }
+    let copy = draft.stored(&conflict.key).map(ServerCopy::of);
+    let other = older.as_ref().and_then(|older| draft.stored(older)).map(ServerCopy::of);
+    Resolved {
+        status,
+        copy,
+        other,
+        plan: draft.finish(Vec::new()),
+    }
+}
+
+fn status(
+    draft: &Draft<'_>,
+    conflict: &Conflict,
+    older: Option<&EntityKey>,
+    decision: &Decision,
+) -> ResolveStatus {
+    if older.is_none() && decision.choice == Choice::KeepBoth {
+        return ResolveStatus::NoSuchChoice;
+    }
+    if let Some(settled) = &conflict.settled {
+        // The same decision again, its answer was lost.
+        let same = settled.settlement == decision.choice.settlement()
+            && settled.by == *draft.device()
+            && match decision.choice {
+                Choice::KeepServer | Choice::KeepClient | Choice::KeepBoth => true,
+                Choice::UseData(_) => {
+                    let key = older.unwrap_or(&conflict.key);
+                    draft.has_written(key, decision.mutation)
+                }
+            };
+        return if same {
+            ResolveStatus::Resolved
+        } else {
+            ResolveStatus::SettledBefore
+        };
+    }
+    let seen = version_of(draft.stored(&conflict.key)) == decision.expected
+        && older.is_none_or(|older| {
+            version_of(draft.stored(older)) == decision.expected_other
+        });
+    if seen {
+        ResolveStatus::Resolved
+    } else {
+        ResolveStatus::Moved
+    }
+}
+
+/// What came of bringing back an old version.
+#[derive(Debug)]
+pub struct Restored {
+    /// The entity holds the old version again; false: it has changed since the person looked, and
+    /// nothing was done.
+    pub done: bool,
+    /// What the server holds now.
+    pub copy: Option<ServerCopy>,
+    /// What to write.
+    pub plan: Plan,
+}
+
+/// What an old version or a losing side held.
+#[derive(Debug, Clone)]
+pub enum Held {
+    /// This; `None`: nothing, it was a deletion.
+    Content(Option<Arc<Document>>),
+    /// Retention has removed it.
+    Gone,
+}
+
+/// Writes what an old version or a losing side held (`None`: nothing, it was a deletion) as a new
+/// version.
+pub fn restore(
+    snapshot: &Snapshot,
+    key: &EntityKey,
+    document: Option<&Arc<Document>>,
+    expected: Version,
+    mutation: MutationId,
+    context: &BatchContext,
+) -> Restored {
+    let mut draft = Draft::new(snapshot, context);
+    let done_before = draft.has_written(key, mutation);
+    let done = done_before || version_of(draft.stored(key)) == expected;
+    if done && !done_before {
+        write(&mut draft, key, document, Resolution::Applied, mutation, Cause::Restore);
+    }
+    Restored {
+        done,
+        copy: draft.stored(key).map(ServerCopy::of),
+        plan: draft.finish(Vec::new()),
+    }
+}
+
+/// Writes the next version, unless the entity holds that already.
+fn write<'a>(
+    draft: &mut Draft<'a>,
+    key: &'a EntityKey,
+    document: Option<&Arc<Document>>,
+    resolution: Resolution,
+    mutation: MutationId,
+    cause: Cause,
+) {
+    let stored = draft.stored(key);
+    let gone = stored.is_none_or(|stored| stored.content.is_tombstone());
+    let Some(version) = version_of(stored).next().filter(|_| differs(stored, document)) else {
+        return;
+    };
+    let resolution = match document {
+        Some(_) if gone => Resolution::Resurrected,
+        Some(_) | None => resolution,
+    };
+    let edit_time = draft.now();
+    draft.write(Edit {
+        key,
+        version,
+        document: document.cloned(),
+        edit_time,
+        clock_offset_ms: 0,
+        mutation,
+        resolution,
+        reason: Reason {
+            cause,
+            rule: Some(Rule::Current),
+            policy: None,
+        },
+    });
+    if document.is_none() {
+        draft.inbox.close_duplicates(key, version);
+    }
+}
+
+fn version_of(stored: Option<&Stored>) -> Version {
+    stored.map(|stored| stored.version).unwrap_or_default()
+}
+
+/// Whether the entity holds something else than this.
+fn differs(stored: Option<&Stored>, document: Option<&Arc<Document>>) -> bool {
+    match (stored.map(|stored| &stored.content), document) {
+        (Some(Content::Live(held)), Some(document)) => !held.same_as(document),
+        (Some(Content::Tombstone) | None, None) => false,
+        (Some(Content::Live(_) | Content::NotLoaded | Content::Withheld), None)
+        | (Some(Content::Tombstone | Content::NotLoaded | Content::Withheld) | None, Some(_)) => true,
+    }
+}
+
+/// Namespace of the mutation ids of decisions (UUID v5).
+const DECISIONS: Uuid = Uuid::from_u128(0x52b0_4d1a_77c4_4b0e_8a11_dec1_51c0_0a5e);
+
+/// Identifies a decision by all that makes it the same, so that asking again repeats nothing
+/// (promise 4).
+pub fn decision_mutation(parts: &[&[u8]]) -> MutationId {
+    let mut identity = Vec::new();
+    for part in parts {
+        // With its length before it, no part can run into the next.
+        identity.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        identity.extend_from_slice(part);
+    }
+    MutationId(Uuid::new_v5(&DECISIONS, &identity))
+}

@@ -1,0 +1,138 @@
+//! Rule 9: what a policy makes of the two sides of a true conflict.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::entity::{Content, Document, Stored};
+use super::item::Item;
+use super::json::Json;
+use super::merge::{Later, Merge, Side, latest_per_key, maximum, three_way};
+use super::policy::{OnOverlap, Policy};
+
+/// Overlapping places named in an answer at most.
+const OVERLAPS_MAX: usize = 100;
+
+/// What a policy makes of a conflict.
+#[derive(Debug, Clone)]
+pub enum Settled {
+    /// The item as sent.
+    Client,
+    /// The server's copy as it is.
+    Server,
+    /// Something of both.
+    Merged(Arc<Document>),
+    /// Something of both, which the server holds already.
+    AlreadyMerged,
+    /// Nothing: it is for the person.
+    Person,
+}
+
+/// What an app may show a person beside the two sides of a conflict.
+#[derive(Debug, Clone)]
+pub struct Proposal {
+    /// A merge of both sides.
+    pub document: Arc<Document>,
+    /// JSON Pointers of the places both sides changed, at most 100.
+    pub overlaps: Vec<String>,
+}
+
+/// Settles a put that met other content, by the policy of its type.
+pub fn settle(
+    policy: &Policy,
+    base: Option<&Content>,
+    stored: &Stored,
+    item: &Item,
+    sent: &Arc<Document>,
+) -> Settled {
+    let later = later(stored, item);
+    let (Some(client), Some(server)) = (sent.json(), server_json(stored)) else {
+        // Something this reader refuses can be compared with nothing.
+        return Settled::Person;
+    };
+    let base = base.and_then(content_json);
+    match policy {
+        Policy::Ask => Settled::Person,
+        Policy::ServerAuthoritative => Settled::Server,
+        Policy::LastWriteWins => match later {
+            Later::Client => Settled::Client,
+            Later::Server => Settled::Server,
+        },
+        Policy::MergeFields { on_overlap } => match (base, on_overlap) {
+            (Some(base), _) => {
+                let Merge { value, overlaps } = three_way(base, client, server, later);
+                match on_overlap {
+                    OnOverlap::Ask if !overlaps.is_empty() => Settled::Person,
+                    OnOverlap::Ask | OnOverlap::Latest => merged(value, client, server),
+                }
+            }
+            (None, OnOverlap::Ask) => Settled::Person,
+            (None, OnOverlap::Latest) => match later {
+                Later::Client => Settled::Client,
+                Later::Server => Settled::AlreadyMerged,
+            },
+        },
+        Policy::MergeMax => merged(maximum(client, server, later), client, server),
+        Policy::LatestPerKey { key } => {
+            let client_side = Side {
+                value: client,
+                edit_time: item.edit_time,
+                clock_offset_ms: item.clock_offset_ms,
+            };
+            let server_side = Side {
+                value: server,
+                edit_time: stored.edit_time,
+                clock_offset_ms: stored.clock_offset_ms,
+            };
+            let value = latest_per_key(key, base, client_side, server_side);
+            merged(value, client, server)
+        }
+    }
+}
+
+/// A merge a person may be offered. Without a base, whatever both sides hold differently overlaps.
+pub fn propose(
+    base: Option<&Content>,
+    stored: &Stored,
+    item: &Item,
+    sent: &Arc<Document>,
+) -> Option<Proposal> {
+    let nothing = Json::Object(BTreeMap::new());
+    let base = base.and_then(content_json).unwrap_or(&nothing);
+    let merge = three_way(base, sent.json()?, server_json(stored)?, later(stored, item));
+    let mut overlaps = merge.overlaps;
+    overlaps.truncate(OVERLAPS_MAX);
+    Some(Proposal {
+        document: Arc::new(Document::from_json(merge.value)),
+        overlaps,
+    })
+}
+
+fn merged(value: Json, client: &Json, server: &Json) -> Settled {
+    if value == *client {
+        Settled::Client
+    } else if value == *server {
+        Settled::AlreadyMerged
+    } else {
+        Settled::Merged(Arc::new(Document::from_json(value)))
+    }
+}
+
+/// Clocks break ties, nothing more (promise 9); of two equal ones the server's side is the later.
+fn later(stored: &Stored, item: &Item) -> Later {
+    if item.edit_time > stored.edit_time {
+        Later::Client
+    } else {
+        Later::Server
+    }
+}
+
+fn server_json(stored: &Stored) -> Option<&Json> {
+    content_json(&stored.content)
+}
+
+fn content_json(content: &Content) -> Option<&Json> {
+    match content {
+        Content::Live(document) => document.json(),
+        Content::NotLoaded | Content::Withheld | Content::Tombstone => None,
+    }
+}

@@ -1,0 +1,288 @@
+//! What a person decides: resolving a conflict, bringing an old version back.
+
+use std::time::Instant;
+
+use tracing::{Instrument, Span, field};
+use uuid::Uuid;
+
+use super::Push;
+use crate::domain::answer::ServerCopy;
+use crate::domain::clock::Millis;
+use crate::domain::conflict::{Conflict, ConflictId, Kind};
+use crate::domain::entity::{EntityKey, MutationId};
+use crate::domain::resolve::{
+    Choice, Decision, Held, ResolveStatus, decision_mutation, resolve, restore,
+};
+use crate::domain::scope::{DeviceId, Scope};
+use crate::domain::version::Version;
+use crate::error::{CallError, Fault, FieldProblem, Refusal};
+use crate::store::batch::{Author, Connection};
+use crate::store::device::DeviceInfo;
+
+/// A person's decision about a conflict.
+#[derive(Debug, Clone)]
+pub struct ResolveRequest {
+    /// Whose data.
+    pub scope: Scope,
+    /// Where the person is.
+    pub device: DeviceId,
+    /// Which conflict.
+    pub conflict: ConflictId,
+    /// What they chose.
+    pub choice: Choice,
+    /// The version of the entity they saw.
+    pub expected: Version,
+    /// Of two entities: the version of the older they saw.
+    pub expected_other: Version,
+    /// The server's clock.
+    pub now: Millis,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct ResolveResponse {
+    /// In one word.
+    pub status: ResolveStatus,
+    /// The conflict now.
+    pub conflict: Conflict,
+    /// What the server holds now.
+    pub copy: Option<ServerCopy>,
+    /// Of two entities: what the server holds of the older.
+    pub other: Option<ServerCopy>,
+}
+
+/// A person's wish to have an old version back.
+#[derive(Debug, Clone)]
+pub struct RestoreRequest {
+    /// Whose data.
+    pub scope: Scope,
+    /// Where the person is.
+    pub device: DeviceId,
+    /// Which entity.
+    pub key: EntityKey,
+    /// What to bring back.
+    pub source: Source,
+    /// The version of the entity they saw.
+    pub expected: Version,
+    /// The server's clock.
+    pub now: Millis,
+}
+
+/// What of an entity can be brought back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// An old version.
+    Version(Version),
+    /// What a device sent and lost with.
+    LosingSide(MutationId),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct RestoreResponse {
+    /// Whether the entity holds the old version again.
+    pub done: bool,
+    /// What the server holds now.
+    pub copy: Option<ServerCopy>,
+}
+
+impl Push {
+    /// Settles a conflict as a person decided.
+    pub async fn resolve(&self, request: ResolveRequest) -> Result<ResolveResponse, CallError> {
+        let span = tracing::info_span!(
+            "resolve",
+            scope = %request.scope,
+            device = request.device.as_str(),
+            status = field::Empty,
+            duration_ms = field::Empty,
+        );
+        let push = self.clone();
+        let work = async move {
+            let begun = Instant::now();
+            let _turn = push.turns.take(&request.scope).await?;
+            let mut connection = push.store.connection().await?;
+            let resolved = push.settle_conflict(&request, &mut connection).await?;
+            connection.give_back();
+            let status = resolved.as_ref().map(|resolved| field::debug(resolved.status));
+            Span::current()
+                .record("duration_ms", begun.elapsed().as_millis() as u64)
+                .record("status", status);
+            tracing::info!("decision taken");
+            Ok(resolved)
+        };
+        let resolved = self.in_a_task(work.instrument(span)).await?;
+        let resolved = resolved.ok_or_else(|| expected("conflict_id", "a conflict of this user"))?;
+        if resolved.status == ResolveStatus::NoSuchChoice {
+            return Err(expected("choice", "KEEP_SERVER, KEEP_CLIENT or USE_DATA").into());
+        }
+        Ok(resolved)
+    }
+
+    async fn settle_conflict(
+        &self,
+        request: &ResolveRequest,
+        connection: &mut Connection,
+    ) -> Result<Option<ResolveResponse>, Fault> {
+        let decision = decision(request);
+        let context = self.context(&request.device, request.now);
+        let batch = connection.begin(&request.scope).await?;
+        let Some((conflict, side)) = batch.read_conflict(request.conflict).await? else {
+            batch.discard().await?;
+            return Ok(None);
+        };
+        let older = match conflict.kind {
+            Kind::Edit => None,
+            Kind::Duplicate { of } => Some(EntityKey {
+                entity_id: of,
+                ..conflict.key.clone()
+            }),
+        };
+        let keys: Vec<&EntityKey> = [&conflict.key].into_iter().chain(&older).collect();
+        let mut snapshot = batch
+            .read_whole(&keys, decision.mutation, &request.device)
+            .await?;
+        if conflict.settled.is_none() && !snapshot.open.contains(&conflict) {
+            snapshot.open.push(conflict.clone());
+        }
+        let resolved = resolve(&snapshot, &conflict, side.as_ref(), &decision, &context);
+        let author = Author {
+            device: &request.device,
+            info: &DeviceInfo::default(),
+            now: request.now,
+        };
+        let closed = resolved.plan.inbox.conflicts.iter();
+        let closed = closed.map(|(_, conflict)| conflict);
+        let conflict = closed
+            .filter(|closed| closed.id == conflict.id)
+            .next_back()
+            .unwrap_or(&conflict)
+            .clone();
+        self.commit(batch, &request.scope, &resolved.plan, &author)
+            .await?;
+        Ok(Some(ResolveResponse {
+            status: resolved.status,
+            conflict,
+            copy: resolved.copy,
+            other: resolved.other,
+        }))
+    }
+
+    /// Writes an old version as a new one.
+    pub async fn restore(&self, request: RestoreRequest) -> Result<RestoreResponse, CallError> {
+        let span = tracing::info_span!(
+            "restore",
+            scope = %request.scope,
+            device = request.device.as_str(),
+            done = field::Empty,
+            duration_ms = field::Empty,
+        );
+        let push = self.clone();
+        let work = async move {
+            let begun = Instant::now();
+            let _turn = push.turns.take(&request.scope).await?;
+            let mut connection = push.store.connection().await?;
+            let restored = push.bring_back(&request, &mut connection).await?;
+            connection.give_back();
+            let done = restored.as_ref().ok().map(|restored| restored.done);
+            Span::current()
+                .record("duration_ms", begun.elapsed().as_millis() as u64)
+                .record("done", done);
+            tracing::info!("version brought back");
+            Ok(restored)
+        };
+        Ok(self.in_a_task(work.instrument(span)).await??)
+    }
+
+    async fn bring_back(
+        &self,
+        request: &RestoreRequest,
+        connection: &mut Connection,
+    ) -> Result<Result<RestoreResponse, Refusal>, Fault> {
+        let mutation = restoration(request);
+        let context = self.context(&request.device, request.now);
+        let batch = connection.begin(&request.scope).await?;
+        let (field, held) = match request.source {
+            Source::Version(version) => {
+                ("version", batch.read_version(&request.key, version).await?)
+            }
+            Source::LosingSide(mutation) => {
+                ("losing_side", batch.read_side(&request.key, mutation).await?)
+            }
+        };
+        let document = match held {
+            Some(Held::Content(document)) => document,
+            Some(Held::Gone) => {
+                batch.discard().await?;
+                return Ok(Err(expected(field, "one whose data retention has not removed")));
+            }
+            None => {
+                batch.discard().await?;
+                return Ok(Err(expected(field, "one that this entity has")));
+            }
+        };
+        let snapshot = batch
+            .read_whole(&[&request.key], mutation, &request.device)
+            .await?;
+        let restored = restore(
+            &snapshot,
+            &request.key,
+            document.as_ref(),
+            request.expected,
+            mutation,
+            &context,
+        );
+        let author = Author {
+            device: &request.device,
+            info: &DeviceInfo::default(),
+            now: request.now,
+        };
+        self.commit(batch, &request.scope, &restored.plan, &author)
+            .await?;
+        Ok(Ok(RestoreResponse {
+            done: restored.done,
+            copy: restored.copy,
+        }))
+    }
+}
+
+fn expected(field: &'static str, expected: &'static str) -> Refusal {
+    Refusal::Invalid(vec![FieldProblem { field, expected }])
+}
+
+fn decision(request: &ResolveRequest) -> Decision {
+    let (choice, data): (&[u8], &[u8]) = match &request.choice {
+        Choice::KeepServer => (b"keep_server", b""),
+        Choice::KeepClient => (b"keep_client", b""),
+        Choice::UseData(document) => (b"use_data", document.text().as_bytes()),
+        Choice::KeepBoth => (b"keep_both", b""),
+    };
+    let mutation = decision_mutation(&[
+        request.conflict.0.as_bytes(),
+        request.device.as_str().as_bytes(),
+        choice,
+        data,
+        &request.expected.number().to_be_bytes(),
+        &request.expected_other.number().to_be_bytes(),
+    ]);
+    Decision {
+        choice: request.choice.clone(),
+        expected: request.expected,
+        expected_other: request.expected_other,
+        mutation,
+    }
+}
+
+fn restoration(request: &RestoreRequest) -> MutationId {
+    let source: Uuid = match request.source {
+        Source::Version(version) => Uuid::from_u128(version.number().unsigned_abs().into()),
+        Source::LosingSide(mutation) => mutation.0,
+    };
+    decision_mutation(&[
+        b"restore",
+        request.key.entity_type.as_str().as_bytes(),
+        request.key.entity_id.as_bytes(),
+        request.device.as_str().as_bytes(),
+        source.as_bytes(),
+        &request.expected.number().to_be_bytes(),
+    ])
+}

@@ -1,0 +1,19 @@
+-- Reads a conflict with the losing side that counts now.
+--
+-- $1 scope text, $2 conflict_id uuid
+-- Row: all columns of the conflict, and side text (null: the edit deletes the entity, or there is none).
+select
+    conflict.conflict_id, conflict.kind, conflict.entity_type, conflict.entity_id, conflict.other_id,
+    conflict.device_id, conflict.mutation_id, conflict.base_version, conflict.server_version,
+    conflict.rule, conflict.policy, conflict.asked, conflict.open, conflict.revision,
+    conflict.opened_at, conflict.settlement, conflict.settled_by, conflict.settled_at,
+    conflict.settled_version,
+    side.data::text as side
+from conflicts as conflict
+left join losing_sides as side
+    on side.scope = conflict.scope
+    and side.entity_type = conflict.entity_type
+    and side.entity_id = conflict.entity_id
+    and side.mutation_id = conflict.mutation_id
+where conflict.scope = $1
+    and conflict.conflict_id = $2

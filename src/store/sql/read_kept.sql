@@ -1,0 +1,29 @@
+-- Finds which items of a batch are kept as losing sides.
+--
+-- $1 scope text
+-- $2 entity_type text[], $3 entity_id uuid[], $4 mutation_id uuid[]: one per item
+-- Rows: one per item that is kept.
+-- Lateral, with a limit: see read_written.sql.
+select
+    item.ordinal,
+    side.conflict_id,
+    conflict.open,
+    conflict.asked
+from unnest($2::text[], $3::uuid[], $4::uuid[])
+    with ordinality as item (entity_type, entity_id, mutation_id, ordinal)
+cross join lateral (
+    select conflict_id
+    from losing_sides
+    where scope = $1
+        and entity_type = item.entity_type
+        and entity_id = item.entity_id
+        and mutation_id = item.mutation_id
+    limit 1
+) as side
+cross join lateral (
+    select open, asked
+    from conflicts
+    where scope = $1
+        and conflict_id = side.conflict_id
+    limit 1
+) as conflict

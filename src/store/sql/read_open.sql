@@ -1,0 +1,37 @@
+-- Reads the open conflicts about the entities of a batch: of the device's own edits, and duplicates.
+--
+-- $1 scope text, $2 device_id text
+-- $3 entity_type text[], $4 entity_id uuid[]: the entities, each once
+-- Rows: one per conflict.
+select
+    conflict.conflict_id, conflict.kind, conflict.entity_type, conflict.entity_id, conflict.other_id,
+    conflict.device_id, conflict.mutation_id, conflict.base_version, conflict.server_version,
+    conflict.rule, conflict.policy, conflict.asked, conflict.open, conflict.revision,
+    conflict.opened_at, conflict.settlement, conflict.settled_by, conflict.settled_at,
+    conflict.settled_version
+from unnest($3::text[], $4::uuid[]) as named (entity_type, entity_id)
+cross join lateral (
+    (
+        select conflict_id, kind, entity_type, entity_id, other_id, device_id, mutation_id,
+            base_version, server_version, rule, policy, asked, open, revision, opened_at, settlement,
+            settled_by, settled_at, settled_version
+        from conflicts
+        where scope = $1
+            and entity_type = named.entity_type
+            and entity_id = named.entity_id
+            and open
+            and (device_id = $2 or kind = 'duplicate')
+    )
+    union
+    (
+        select conflict_id, kind, entity_type, entity_id, other_id, device_id, mutation_id,
+            base_version, server_version, rule, policy, asked, open, revision, opened_at, settlement,
+            settled_by, settled_at, settled_version
+        from conflicts
+        where scope = $1
+            and entity_type = named.entity_type
+            and other_id = named.entity_id
+            and open
+            and kind = 'duplicate'
+    )
+) as conflict

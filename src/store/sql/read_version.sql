@@ -1,0 +1,17 @@
+-- Reads what an entity held at one version.
+--
+-- $1 scope text, $2 entity_type text, $3 entity_id uuid, $4 version integer
+-- Row: deleted boolean, data text (null: a tombstone, or removed by retention).
+select deleted, data::text as data
+from entities
+where scope = $1
+    and entity_type = $2
+    and entity_id = $3
+    and version = $4
+union all
+select deleted, data::text
+from entity_versions
+where scope = $1
+    and entity_type = $2
+    and entity_id = $3
+    and version = $4
