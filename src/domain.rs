@@ -3,7 +3,8 @@
 //! Reading order: [`version`], [`clock`] and [`scope`] name the words of the protocol,
 //! [`entity`] is what the server keeps, [`item`] what a device sends, [`decide`] the nine rules for
 //! one item, [`merge`] what becomes of two edits of one thing, [`plan`] a whole batch. [`cursor`]
-//! and [`page`] are how devices read along, [`catalog`] what is known of entity types.
+//! and [`page`] are how devices read along, [`catalog`] what is known of entity types, [`schema`] what
+//! their data must look like.
 
 pub mod answer;
 pub mod catalog;
@@ -23,6 +24,7 @@ pub mod page;
 pub mod plan;
 pub mod policy;
 pub mod resolve;
+pub mod schema;
 pub mod scope;
 pub mod settle;
 #[cfg(test)]

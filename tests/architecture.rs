@@ -53,7 +53,7 @@ const IMPORTS: [(&str, &[&str]); 17] = [
 ];
 
 /// Words that only some files may hold: the word, where, and why.
-const ONLYS: [(&str, &[&str], &str); 17] = [
+const ONLYS: [(&str, &[&str], &str); 19] = [
     (
         "tonic",
         &["grpc", "server"],
@@ -91,6 +91,12 @@ const ONLYS: [(&str, &[&str], &str); 17] = [
         "jiff",
         &["domain/moment"],
         "a time is milliseconds, dates are only read",
+    ),
+    ("toml::", &["domain/catalog"], "only the catalog is TOML"),
+    (
+        "jsonschema::",
+        &["domain/schema"],
+        "only one place knows how data is checked",
     ),
     ("Uuid::new_v4", &["commands"], "randomness is an argument"),
     (

@@ -1,10 +1,18 @@
-//! What the service knows of entity types: who may write them, how soon an app needs them, since
-//! which schema version they exist.
+//! What the service knows of entity types: how their conflicts are settled, who may write them, how
+//! soon an app needs them, since which schema version they exist, what their data looks like.
+//!
+//! A catalog is a TOML file; docs/catalog.md describes it, `file` reads it.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use super::entity::EntityType;
 use super::policy::Policy;
+use super::schema::Schema;
+pub use reader::{Problem, ReadFile};
+
+mod file;
+mod reader;
 
 /// How soon an app needs the entities of a type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +26,7 @@ pub enum Tier {
 }
 
 /// The rules of one entity type.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct TypeRules {
     /// How its true conflicts are settled.
     pub policy: Policy,
@@ -30,6 +38,25 @@ pub struct TypeRules {
     pub shared: bool,
     /// How an entity that was recorded twice is noticed; `None`: it is not looked for.
     pub duplicates: Option<DuplicateRule>,
+    /// How long what is no longer current is kept.
+    pub retention: Retention,
+    /// What its data must look like; `None`: any JSON object.
+    pub schema: Option<Schema>,
+}
+
+impl TypeRules {
+    /// A type with this policy and nothing special: the user's own, known to every app, any data.
+    pub fn with(policy: Policy) -> Self {
+        Self {
+            policy,
+            tier: Tier::Supporting,
+            since: 0,
+            shared: false,
+            duplicates: None,
+            retention: Retention::default(),
+            schema: None,
+        }
+    }
 }
 
 /// Two entities of a type that began at about the same time are possibly the same thing, recorded twice.
@@ -41,19 +68,45 @@ pub struct DuplicateRule {
     pub tolerance_ms: i64,
 }
 
-/// A type the catalog does not list: the user's own, known to every schema.
-const UNLISTED: TypeRules = TypeRules {
-    policy: Policy::Ask,
-    duplicates: None,
-    tier: Tier::Supporting,
-    since: 0,
-    shared: false,
-};
+/// How long what is no longer current is kept. The fact of a deletion is kept for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Contents of superseded versions go at this age..
+    pub versions_days: u32,
+    /// ..except the newest so many of each entity.
+    pub versions_min: u32,
+    /// Contents of all versions of an entity go so long after its deletion.
+    pub deleted_days: u32,
+    /// Settled conflicts go at this age.
+    pub conflicts_days: u32,
+}
+
+impl Default for Retention {
+    /// A year of history and at least ten versions; half a year to think better of a deletion.
+    fn default() -> Self {
+        Self {
+            versions_days: 365,
+            versions_min: 10,
+            deleted_days: 180,
+            conflicts_days: 365,
+        }
+    }
+}
+
+/// The catalog of workout apps, read once.
+static BUILTIN: LazyLock<Catalog> = LazyLock::new(|| {
+    Catalog::parse(Catalog::BUILTIN, &|_| Err("no schema files".to_owned()))
+        .unwrap_or_else(|problems| unreachable!("a test reads the same text: {problems:?}"))
+});
 
 /// The entity types of an installation.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Catalog {
     types: BTreeMap<EntityType, TypeRules>,
+    /// The rules of all other types.
+    unlisted: TypeRules,
+    /// Whether devices may write the other types.
+    unlisted_known: bool,
 }
 
 /// Which types a pull shows.
@@ -66,31 +119,35 @@ pub struct VisibleTypes {
 }
 
 impl Catalog {
-    /// The types workout apps share or ask for by name; all others need no rules of their own.
+    /// The text of the built-in catalog.
+    pub const BUILTIN: &str = include_str!("catalog/builtin.toml");
+
+    /// The catalog of workout apps.
     pub fn builtin() -> Self {
-        let shared = TypeRules {
-            policy: Policy::ServerAuthoritative,
-            shared: true,
-            ..UNLISTED
-        };
-        let on_demand = TypeRules {
-            tier: Tier::OnDemand,
-            ..UNLISTED
-        };
-        Self::new([
-            ("exercise_definition", shared.clone()),
-            ("settings_option", shared),
-            ("metric_sample_set", on_demand),
-        ])
+        BUILTIN.clone()
     }
 
-    /// A catalog of these types. Names that are no entity types are left out.
+    /// A catalog of these types and no others. Names that are no entity types are left out.
     pub fn new<'a>(types: impl IntoIterator<Item = (&'a str, TypeRules)>) -> Self {
         let types = types
             .into_iter()
             .filter_map(|(name, rules)| Some((EntityType::new(name)?, rules)))
             .collect();
-        Self { types }
+        Self {
+            types,
+            unlisted: TypeRules::with(Policy::Ask),
+            unlisted_known: false,
+        }
+    }
+
+    /// Reads a catalog in TOML. `read_file` gives the text of a schema file, or says what was
+    /// expected of it.
+    ///
+    /// # Errors
+    ///
+    /// All problems that are found, in the order of their lines.
+    pub fn parse(text: &str, read_file: ReadFile<'_>) -> Result<Self, Vec<Problem>> {
+        file::read(text, read_file)
     }
 
     /// The listed types, by name.
@@ -108,9 +165,15 @@ impl Catalog {
         }
     }
 
-    /// The rules of a type.
+    /// The rules of a type. One that is not listed has those of the default policy; without one,
+    /// what is left of it is settled by the person.
     pub fn rules(&self, entity_type: &EntityType) -> &TypeRules {
-        self.types.get(entity_type).unwrap_or(&UNLISTED)
+        self.types.get(entity_type).unwrap_or(&self.unlisted)
+    }
+
+    /// Whether devices may write a type: it is listed, or there is a default policy.
+    pub fn knows(&self, entity_type: &EntityType) -> bool {
+        self.unlisted_known || self.types.contains_key(entity_type)
     }
 
     /// What a pull shows to an app of this schema: the types it names, or else all that are not
@@ -140,7 +203,7 @@ impl Catalog {
         }
         named
             .iter()
-            .filter(|named| new(&self.rules(named)))
+            .filter(|named| new(self.rules(named)))
             .map(|named| named.as_str().to_owned())
             .collect()
     }
@@ -159,7 +222,10 @@ mod tests {
     use super::*;
 
     fn catalog() -> Catalog {
-        let since = |since| TypeRules { since, ..UNLISTED };
+        let since = |since| TypeRules {
+            since,
+            ..TypeRules::with(Policy::Ask)
+        };
         let on_demand = TypeRules {
             tier: Tier::OnDemand,
             ..since(3)

@@ -97,7 +97,9 @@ pub struct Item {
 pub enum RejectionCode {
     /// A field is malformed.
     InvalidItem,
-    /// The data is not acceptable JSON.
+    /// The catalog does not have the type.
+    UnknownEntityType,
+    /// The data is not acceptable JSON, or not what its type's schema describes.
     InvalidData,
     /// The data is too large.
     TooLarge,
@@ -158,6 +160,12 @@ fn parse(raw: RawItem, sender: &Sender, rules: &ItemRules<'_>) -> Result<Item, R
              beginning with a letter",
         )
     })?;
+    if !rules.catalog.knows(&entity_type) {
+        return Err(Rejection::new(
+            RejectionCode::UnknownEntityType,
+            "entity_type: expected a type of the catalog, see GetServerInfo",
+        ));
+    }
     let read_only = rules.catalog.rules(&entity_type).shared && !rules.operator;
     let entity_id = uuid(&raw.entity_id).ok_or_else(|| {
         invalid("entity_id: expected a UUID such as 6f1c5a4e-0d5b-4c57-9d0e-3f6f4f3a2b10")
@@ -178,7 +186,7 @@ fn parse(raw: RawItem, sender: &Sender, rules: &ItemRules<'_>) -> Result<Item, R
     };
     let change = match operation {
         Operation::Create | Operation::Update => {
-            Change::Put(Arc::new(document(raw.data, rules.item_bytes_max)?))
+            Change::Put(Arc::new(document(raw.data, &entity_type, rules)?))
         }
         Operation::Delete => Change::Delete,
     };
@@ -228,7 +236,17 @@ fn uuid(text: &str) -> Option<Uuid> {
         .flatten()
 }
 
-fn document(data: Vec<u8>, bytes_max: usize) -> Result<Document, Rejection> {
+/// The document of an entity of a type: within the limits, and as the type's schema describes it.
+///
+/// # Errors
+///
+/// TOO_LARGE, or INVALID_DATA with the places.
+pub fn document(
+    data: Vec<u8>,
+    entity_type: &EntityType,
+    rules: &ItemRules<'_>,
+) -> Result<Document, Rejection> {
+    let bytes_max = rules.item_bytes_max;
     if data.len() > bytes_max {
         return Err(Rejection::new(
             RejectionCode::TooLarge,
@@ -238,25 +256,33 @@ fn document(data: Vec<u8>, bytes_max: usize) -> Result<Document, Rejection> {
             ),
         ));
     }
-    let json = Json::from_device(&data).map_err(invalid_data)?;
+    let json = Json::from_device(&data).map_err(|violation| invalid_data(vec![violation]))?;
+    if let Some(schema) = &rules.catalog.rules(entity_type).schema {
+        let violations = schema.violations(&json);
+        if !violations.is_empty() {
+            return Err(invalid_data(violations));
+        }
+    }
     let text = String::from_utf8(data).map_err(|e| {
-        invalid_data(Violation {
+        invalid_data(vec![Violation {
             path: String::new(),
             description: e.to_string(),
-        })
+        }])
     })?;
     Ok(Document::from_device(text, json))
 }
 
-fn invalid_data(violation: Violation) -> Rejection {
-    let place = match violation.path.as_str() {
-        "" => "",
-        _ => " in a field (see violations)",
+/// A rejection whose message tells of the first place, the violations of all.
+fn invalid_data(violations: Vec<Violation>) -> Rejection {
+    let message = match violations.as_slice() {
+        [only] if only.path.is_empty() => format!("data: {}", only.description),
+        [first, ..] => format!("data: {} in a field (see violations)", first.description),
+        [] => "data: expected a JSON object".to_owned(),
     };
     Rejection {
         code: RejectionCode::InvalidData,
-        message: format!("data: {}{place}", violation.description),
-        violations: vec![violation],
+        message,
+        violations,
     }
 }
 

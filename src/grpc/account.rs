@@ -39,12 +39,7 @@ pub(super) fn server_info_response(
     let int32 = |limit: usize| i32::try_from(limit).unwrap_or(i32::MAX);
     let entity_types = catalog.types().map(|(name, rules)| proto::EntityTypeInfo {
         entity_type: name.as_str().to_owned(),
-        policy: if rules.shared {
-            "server_authoritative"
-        } else {
-            "ask"
-        }
-        .to_owned(),
+        policy: rules.policy.name().to_owned(),
         tier: match rules.tier {
             Tier::Core => "core",
             Tier::Supporting => "supporting",

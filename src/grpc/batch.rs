@@ -219,6 +219,7 @@ pub(super) fn bytes(document: Option<&Document>) -> Vec<u8> {
 fn rejection_result(rejection: Rejection) -> proto::SyncResult {
     let code = match rejection.code {
         RejectionCode::InvalidItem => proto::ErrorCode::InvalidItem,
+        RejectionCode::UnknownEntityType => proto::ErrorCode::UnknownEntityType,
         RejectionCode::InvalidData => proto::ErrorCode::InvalidData,
         RejectionCode::TooLarge => proto::ErrorCode::TooLarge,
         RejectionCode::ReadOnly => proto::ErrorCode::ReadOnly,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use ironflow_sync::domain::catalog::{Catalog, Tier, TypeRules};
+use ironflow_sync::domain::catalog::{Catalog, TypeRules};
 use ironflow_sync::domain::policy::Policy;
 use ironflow_sync::grpc::proto::{Entity, PullRequest, SyncItem};
 use serde_json::json;
@@ -390,17 +390,18 @@ async fn a_restore_in_the_midst_of_a_first_sync_is_noticed() {
 
 fn since(since: i32) -> TypeRules {
     TypeRules {
-        policy: Policy::Ask,
-        duplicates: None,
-        tier: Tier::Supporting,
         since,
-        shared: false,
+        ..TypeRules::with(Policy::Ask)
     }
 }
 
 #[tokio::test]
 async fn types_newer_than_the_app_are_withheld_and_arrive_from_the_beginning_after_its_upgrade() {
-    let catalog = Catalog::new([("superset", since(2)), ("readiness", since(3))]);
+    let catalog = Catalog::new([
+        ("workout", since(1)),
+        ("superset", since(2)),
+        ("readiness", since(3)),
+    ]);
     let service = TestService::knowing(TestDatabase::new().await, &[], catalog).await;
     let mut phone = service.device("mia", "phone").await;
     let mut tablet = service.device("mia", "tablet").await;
