@@ -104,6 +104,8 @@ create unique index conflicts_open_key on conflicts (scope, entity_type, entity_
 create index conflicts_open_other_idx on conflicts (scope, entity_type, other_id)
     where open and kind = 'duplicate';
 create index conflicts_entity_idx on conflicts (scope, entity_type, entity_id);
+-- The inbox, the newest state first.
+create index conflicts_open_idx on conflicts (scope, open, revision);
 -- Settled conflicts that retention may remove.
 create index conflicts_settled_at_idx on conflicts (scope, settled_at) where not open;
 

@@ -6,6 +6,8 @@ use std::error::Error;
 
 use thiserror::Error;
 
+use crate::domain::json::Violation;
+
 /// A call that is refused. Its text is for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
@@ -21,6 +23,9 @@ pub enum Refusal {
     /// Fields of the request, not of one item, are malformed.
     #[error("expected valid fields: {}", named(.0))]
     Invalid(Vec<FieldProblem>),
+    /// Data that a person gave is not acceptable.
+    #[error("data: expected valid data: {}", .0.first().map(|first| first.description.as_str()).unwrap_or_default())]
+    InvalidData(Vec<Violation>),
     /// More items than a batch may have.
     #[error("items: expected at most {limit} in a batch, got {got}")]
     TooManyItems {
@@ -49,6 +54,12 @@ pub struct FieldProblem {
     pub field: &'static str,
     /// What was expected.
     pub expected: &'static str,
+}
+
+impl From<FieldProblem> for Refusal {
+    fn from(problem: FieldProblem) -> Self {
+        Self::Invalid(vec![problem])
+    }
 }
 
 fn named(problems: &[FieldProblem]) -> String {

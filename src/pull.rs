@@ -8,6 +8,7 @@ use tracing::{Instrument, Span, field};
 
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::Millis;
+use crate::domain::conflict::Conflict;
 use crate::domain::cursor::{Binding, Cursor, CursorKey};
 use crate::domain::entity::EntityType;
 use crate::domain::page::{CursorProblem, PageEnd, PageQuery, page_end, page_query};
@@ -17,6 +18,7 @@ use crate::error::{CallError, Fault, FieldProblem, Refusal};
 use crate::presence::Presence;
 use crate::store::Store;
 use crate::store::device::Seen;
+use crate::store::inbox::InboxStretch;
 use crate::store::page::{Entity, PageLimits};
 
 /// About how many bytes of data a page holds.
@@ -25,6 +27,9 @@ const PAGE_BYTES_MAX: i64 = 1024 * 1024;
 /// How many changes a page of some types looks through. It bounds what a page costs however rare the
 /// types are; such a page may be empty although there is more.
 const FILTERED_ROWS_MAX: i64 = 4_000;
+
+/// Entries of the inbox read at once.
+pub const CONFLICTS_AT_ONCE: usize = 100;
 
 /// What a device wants to know.
 #[derive(Debug, Clone)]
@@ -58,6 +63,10 @@ pub struct Page {
     pub remaining: i64,
     /// How far the page got in the library and in the user's scope.
     pub reached: [Revision; 2],
+    /// How many conflicts wait for the person.
+    pub open_conflicts: i32,
+    /// Where the conflict inbox has changed within what the page got past; `None`: nowhere.
+    pub inbox: Option<InboxStretch>,
 }
 
 /// Pulls pages. Cheap to clone.
@@ -130,13 +139,40 @@ impl Pull {
             remaining,
         } = end.map_err(refusal)?;
         self.saw(request, Some(next.user.after), now);
+        let user = read.lanes.last();
+        let before = query
+            .lanes
+            .last()
+            .map(|lane| lane.after)
+            .unwrap_or_default();
+        let changed = user.is_some_and(|user| user.inbox_revision > before);
+        let inbox = changed.then_some(InboxStretch {
+            after: before,
+            until: next.user.after,
+            began_at: next.user.began_at,
+        });
         Ok(Page {
             entities: read.entities,
             cursor: next.encode(&binding, key),
             has_more,
             remaining,
             reached: [next.library.after, next.user.after],
+            open_conflicts: user.map(|user| user.open_conflicts).unwrap_or_default(),
+            inbox,
         })
+    }
+
+    /// Reads how the conflict inbox has changed, at most [`CONFLICTS_AT_ONCE`] entries in order.
+    pub async fn inbox(
+        &self,
+        request: &PullRequest,
+        stretch: InboxStretch,
+    ) -> Result<Vec<(Revision, Conflict)>, CallError> {
+        let limit = CONFLICTS_AT_ONCE as i64;
+        let store = &self.store;
+        Ok(store
+            .follow_conflicts(&request.scope, stretch, limit)
+            .await?)
     }
 
     /// Remembers that a device is there, and how far it has got in its user's scope if it read.

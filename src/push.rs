@@ -138,7 +138,9 @@ impl Push {
         let _turn = self.turns.take(&request.scope).await?;
         let mut connection = self.store.connection().await?;
         let batch = connection.begin(&request.scope).await?;
-        let snapshot = batch.read(&items, &request.device, &context.catalog).await?;
+        let snapshot = batch
+            .read(&items, &request.device, &context.catalog)
+            .await?;
         let plan = plan(&snapshot, &request.batch, &context);
         if request.validate_only {
             batch.discard().await?;

@@ -3,6 +3,7 @@
 //! The stream holds no backlog. A signal says "there may be more", the store supplies the data, and
 //! nothing is read before the reader of the stream asks for it: a slow reader costs one page.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
@@ -11,10 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Span, field};
 
 use crate::domain::clock::Millis;
+use crate::domain::conflict::Conflict;
 use crate::domain::scope::Scope;
 use crate::error::{CallError, Fault, Refusal};
 use crate::feed::{Feed, Subscription};
-use crate::pull::{Page, Pull, PullRequest};
+use crate::pull::{CONFLICTS_AT_ONCE, Pull, PullRequest};
+use crate::store::inbox::InboxStretch;
 use crate::store::page::Entity;
 
 /// How often a read is tried again while the store is out of reach, and about how long each wait is,
@@ -32,6 +35,8 @@ pub enum Event {
         /// Where to go on.
         cursor: String,
     },
+    /// An entry of the conflict inbox was opened, changed or closed.
+    Conflict(Conflict),
     /// Everything that existed when the watch began has been sent.
     CaughtUp {
         /// Where to go on.
@@ -102,6 +107,9 @@ impl Watch {
             last_event: begun,
             may_have_more: true,
             caught_up: false,
+            inbox: None,
+            conflicts: VecDeque::new(),
+            changes: Vec::new(),
         };
         stream::unfold(Some(following), |following| async {
             let mut following = following?;
@@ -129,6 +137,12 @@ struct Following {
     last_event: Instant,
     may_have_more: bool,
     caught_up: bool,
+    /// Where the inbox has changed within the page that was read, and has not been looked at yet.
+    inbox: Option<InboxStretch>,
+    /// What was found there and not sent yet: at most [`CONFLICTS_AT_ONCE`].
+    conflicts: VecDeque<Conflict>,
+    /// The entities of that page. They are sent behind its conflicts, since their cursor is past both.
+    changes: Vec<Entity>,
 }
 
 impl Following {
@@ -148,15 +162,22 @@ impl Following {
 
     async fn next_event(&mut self) -> Result<Event, CallError> {
         loop {
-            if self.may_have_more {
-                let entities = self.read().await?;
-                if !entities.is_empty() {
-                    let cursor = self.request.cursor.clone();
-                    return Ok(Event::Changes { entities, cursor });
-                }
+            if let Some(conflict) = self.conflicts.pop_front() {
+                return Ok(Event::Conflict(conflict));
+            }
+            if let Some(stretch) = self.inbox {
+                self.read_inbox(stretch).await?;
                 continue;
             }
             let cursor = self.request.cursor.clone();
+            if !self.changes.is_empty() {
+                let entities = std::mem::take(&mut self.changes);
+                return Ok(Event::Changes { entities, cursor });
+            }
+            if self.may_have_more {
+                self.read().await?;
+                continue;
+            }
             if !self.caught_up {
                 self.caught_up = true;
                 return Ok(Event::CaughtUp { cursor });
@@ -174,32 +195,49 @@ impl Following {
     }
 
     /// Reads the next page and moves on behind it.
-    async fn read(&mut self) -> Result<Vec<Entity>, CallError> {
-        let page = self.page().await?;
+    async fn read(&mut self) -> Result<(), CallError> {
+        let now = self.clock;
+        let page = patiently(|| self.watch.pull.page(&self.request, now())).await?;
         self.pages += 1;
         self.request.cursor = page.cursor;
         self.may_have_more = page.has_more;
+        self.changes = page.entities;
+        self.inbox = page.inbox;
         if !page.has_more {
             let [library, user] = page.reached;
             self.library.saw(library);
             self.user.saw(user);
         }
-        Ok(page.entities)
+        Ok(())
     }
 
-    /// Reads a page, patiently while the store is out of reach: it will be back sooner than all its
-    /// watchers.
-    async fn page(&self) -> Result<Page, CallError> {
-        let mut tries = 0;
-        loop {
-            match self.watch.pull.page(&self.request, (self.clock)()).await {
-                Err(CallError::Failed(Fault::Unavailable(_))) if tries < RETRIES_MAX => {
-                    tries += 1;
-                    let delay_ms = fastrand::u64(RETRY_DELAY_MS / 2..RETRY_DELAY_MS * 3 / 2);
-                    sleep(Duration::from_millis(delay_ms)).await;
-                }
-                result => return result,
+    /// Reads the next of what has changed in the inbox.
+    async fn read_inbox(&mut self, stretch: InboxStretch) -> Result<(), CallError> {
+        let found = patiently(|| self.watch.pull.inbox(&self.request, stretch)).await?;
+        let last = found.last().map(|(revision, _)| *revision);
+        self.inbox = last
+            .filter(|_| found.len() == CONFLICTS_AT_ONCE)
+            .map(|after| InboxStretch { after, ..stretch });
+        self.conflicts = found.into_iter().map(|(_, conflict)| conflict).collect();
+        Ok(())
+    }
+}
+
+/// Reads something, patiently while the store is out of reach: it will be back sooner than all its
+/// watchers.
+async fn patiently<T, F>(mut read: impl FnMut() -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    let mut tries = 0;
+    loop {
+        match read().await {
+            Err(CallError::Failed(Fault::Unavailable(_))) if tries < RETRIES_MAX => {
+                tries += 1;
+                let delay_ms = fastrand::u64(RETRY_DELAY_MS / 2..RETRY_DELAY_MS * 3 / 2);
+                sleep(Duration::from_millis(delay_ms)).await;
             }
+            result => return result,
         }
     }
 }

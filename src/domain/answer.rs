@@ -132,7 +132,8 @@ impl Conflicting {
 }
 
 impl ServerCopy {
-    pub(super) fn of(stored: &Stored) -> Self {
+    /// A copy of what is stored.
+    pub fn of(stored: &Stored) -> Self {
         Self {
             version: stored.version,
             document: match &stored.content {

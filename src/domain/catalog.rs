@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use super::entity::EntityType;
+use super::entity::{Document, EntityType};
+use super::json::Violation;
 use super::policy::Policy;
 use super::schema::Schema;
 pub use reader::{Problem, ReadFile};
@@ -169,6 +170,14 @@ impl Catalog {
     /// what is left of it is settled by the person.
     pub fn rules(&self, entity_type: &EntityType) -> &TypeRules {
         self.types.get(entity_type).unwrap_or(&self.unlisted)
+    }
+
+    /// What is wrong with the data of an entity of a type, by the type's schema.
+    pub fn violations(&self, entity_type: &EntityType, document: &Document) -> Vec<Violation> {
+        match (&self.rules(entity_type).schema, document.json()) {
+            (Some(schema), Some(json)) => schema.violations(json),
+            (None, _) | (_, None) => Vec::new(),
+        }
     }
 
     /// Whether devices may write a type: it is listed, or there is a default policy.

@@ -28,8 +28,7 @@ pub fn edit_time(timestamp: i64, client_time: i64, received: Millis) -> Millis {
     if timestamp == 0 {
         return received;
     }
-    let corrected =
-        i128::from(timestamp) + i128::from(clock_offset_ms(client_time, received));
+    let corrected = i128::from(timestamp) + i128::from(clock_offset_ms(client_time, received));
     Millis(corrected.clamp(0, i128::from(received.0)) as i64)
 }
 

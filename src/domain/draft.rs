@@ -18,7 +18,7 @@ use super::moment::moment;
 use super::plan::{BatchContext, Cause, EntityWrite, NewVersion, Plan, Reason, Snapshot};
 use super::policy::Policy;
 use super::scope::DeviceId;
-use super::settle::propose;
+use super::settle::{later, propose};
 use super::version::Version;
 
 pub(super) struct Draft<'a> {
@@ -119,13 +119,17 @@ impl<'a> Draft<'a> {
         let at = self.stored(&item.key).map(|stored| stored.updated_at);
         match decide(&self.case(item)) {
             Outcome::Replayed(written) => self.replayed(item, written),
-            Outcome::Write(version, resolution, rule) => self.applied(item, version, resolution, rule),
+            Outcome::Write(version, resolution, rule) => {
+                self.applied(item, version, resolution, rule)
+            }
             Outcome::Merge(version, document) => self.merged(item, version, document),
             Outcome::AlreadyMerged => self.with_room(item, |draft| {
                 let met = draft.met(item, Rule::Policy);
                 let version = met.server_version;
                 let id = draft.inbox.keep(item, met, Settlement::Merged, version);
-                draft.inbox.close_own(&item.key, Settlement::Merged, version);
+                draft
+                    .inbox
+                    .close_own(&item.key, Settlement::Merged, version);
                 draft.conflict(item, Verdict::Merged, Some(id))
             }),
             Outcome::Unchanged(version) => {
@@ -372,11 +376,19 @@ impl<'a> Draft<'a> {
     /// Makes the answer to a conflict if the server copy fits into the answers to the batch. What does
     /// not fit is put off before anything of it is kept.
     fn with_room(&mut self, item: &'a Item, make: impl FnOnce(&mut Self) -> Answer) -> Answer {
-        if self.copy_fits(item) { make(self) } else { self.put_off() }
+        if self.copy_fits(item) {
+            make(self)
+        } else {
+            self.put_off()
+        }
     }
 
     fn with_room_for(&self, item: &Item, make: impl FnOnce() -> Answer) -> Answer {
-        if self.copy_fits(item) { make() } else { self.put_off() }
+        if self.copy_fits(item) {
+            make()
+        } else {
+            self.put_off()
+        }
     }
 
     fn copy_fits(&self, item: &Item) -> bool {
@@ -419,7 +431,8 @@ impl<'a> Draft<'a> {
                 room -= if fits { size } else { 0 };
                 fits
             };
-            let proposal = propose(self.base(item), stored, item, sent);
+            let later = later(item.edit_time, stored.edit_time);
+            let proposal = propose(self.base(item), sent, &stored.content, later);
             if let Some(proposal) = proposal {
                 if take(bytes(Some(&proposal.document))) {
                     conflicting.proposed = Some(proposal.document);

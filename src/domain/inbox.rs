@@ -106,7 +106,9 @@ impl<'a> Inbox<'a> {
         if let Some(kept) = kept.filter(|kept| kept.open) {
             return kept.conflict;
         }
-        if kept.is_none() && let Some(id) = self.attach(item, met) {
+        if kept.is_none()
+            && let Some(id) = self.attach(item, met)
+        {
             return id;
         }
         // An older edit that a policy settled when it first came.
@@ -144,10 +146,14 @@ impl<'a> Inbox<'a> {
 
     /// The older entity that this one may be, as far as the person has not decided.
     pub(super) fn duplicate_of(&self, key: &EntityKey) -> Option<Uuid> {
-        self.conflicts.values().find_map(|conflict| match conflict.kind {
-            Kind::Duplicate { of } if conflict.key == *key && conflict.settled.is_none() => Some(of),
-            Kind::Duplicate { .. } | Kind::Edit => None,
-        })
+        self.conflicts
+            .values()
+            .find_map(|conflict| match conflict.kind {
+                Kind::Duplicate { of } if conflict.key == *key && conflict.settled.is_none() => {
+                    Some(of)
+                }
+                Kind::Duplicate { .. } | Kind::Edit => None,
+            })
     }
 
     /// This device's newer edit has settled what waited of it.
@@ -195,7 +201,10 @@ impl<'a> Inbox<'a> {
         version: Option<Version>,
     ) {
         let settled = self.settled(settlement, version);
-        let open = self.conflicts.get(&id).filter(|known| known.settled.is_none());
+        let open = self
+            .conflicts
+            .get(&id)
+            .filter(|known| known.settled.is_none());
         if let Some(open) = open {
             let closed = Conflict {
                 settled: Some(settled),

@@ -250,26 +250,36 @@ pub fn document(
     if data.len() > bytes_max {
         return Err(Rejection::new(
             RejectionCode::TooLarge,
-            format!(
-                "data: expected at most {bytes_max} bytes, got {}",
-                data.len()
-            ),
+            format!("data: {}", too_large(&data, bytes_max)),
         ));
     }
-    let json = Json::from_device(&data).map_err(|violation| invalid_data(vec![violation]))?;
-    if let Some(schema) = &rules.catalog.rules(entity_type).schema {
-        let violations = schema.violations(&json);
-        if !violations.is_empty() {
-            return Err(invalid_data(violations));
-        }
+    let document = untyped_document(data, bytes_max).map_err(invalid_data)?;
+    match rules.catalog.violations(entity_type, &document) {
+        violations if violations.is_empty() => Ok(document),
+        violations => Err(invalid_data(violations)),
     }
-    let text = String::from_utf8(data).map_err(|e| {
-        invalid_data(vec![Violation {
-            path: String::new(),
-            description: e.to_string(),
-        }])
-    })?;
+}
+
+/// A document within the limits, whatever its type.
+///
+/// # Errors
+///
+/// What is wrong with it, and where.
+pub fn untyped_document(data: Vec<u8>, bytes_max: usize) -> Result<Document, Vec<Violation>> {
+    let whole = |description: String| {
+        let path = String::new();
+        vec![Violation { path, description }]
+    };
+    if data.len() > bytes_max {
+        return Err(whole(too_large(&data, bytes_max)));
+    }
+    let json = Json::from_device(&data).map_err(|violation| vec![violation])?;
+    let text = String::from_utf8(data).map_err(|error| whole(error.to_string()))?;
     Ok(Document::from_device(text, json))
+}
+
+fn too_large(data: &[u8], bytes_max: usize) -> String {
+    format!("expected at most {bytes_max} bytes, got {}", data.len())
 }
 
 /// A rejection whose message tells of the first place, the violations of all.

@@ -43,6 +43,10 @@ pub struct LaneRead {
     pub head: Revision,
     /// How many entities the scope holds, tombstones included.
     pub entities: i64,
+    /// How many of the scope's conflicts are open.
+    pub open_conflicts: i32,
+    /// The revision at which the scope's conflict inbox last changed.
+    pub inbox_revision: Revision,
     /// The last revision the page looked at; `None`: none.
     pub last: Option<Revision>,
 }

@@ -57,15 +57,17 @@ impl Snapshot {
         for item in items {
             let rules = catalog.rules(&item.key.entity_type);
             let Some(stored) = self.entities.get(&item.key) else {
-                wanted.new.extend(rules.duplicates.as_ref().and_then(|rule| {
-                    let Change::Put(document) = &item.change else {
-                        return None;
-                    };
-                    let began = began_at(rule, document)?;
-                    let from = Millis(began.0.saturating_sub(rule.tolerance_ms));
-                    let until = Millis(began.0.saturating_add(rule.tolerance_ms));
-                    Some((&item.key, from, until))
-                }));
+                wanted
+                    .new
+                    .extend(rules.duplicates.as_ref().and_then(|rule| {
+                        let Change::Put(document) = &item.change else {
+                            return None;
+                        };
+                        let began = began_at(rule, document)?;
+                        let from = Millis(began.0.saturating_sub(rule.tolerance_ms));
+                        let until = Millis(began.0.saturating_add(rule.tolerance_ms));
+                        Some((&item.key, from, until))
+                    }));
                 continue;
             };
             if item.base == stored.version && !item.read_only {

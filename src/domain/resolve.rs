@@ -96,16 +96,17 @@ pub fn resolve(
         }),
     };
     let status = status(&draft, conflict, older.as_ref(), decision);
-    let unused = matches!(
-        status,
-        ResolveStatus::Moved | ResolveStatus::SettledBefore
-    );
+    let unused = matches!(status, ResolveStatus::Moved | ResolveStatus::SettledBefore);
     match &decision.choice {
         Choice::UseData(document) if unused => {
             let met = version_of(draft.stored(&conflict.key));
-            draft
-                .inbox
-                .keep_aside(conflict, decision.mutation, decision.expected, met, document);
+            draft.inbox.keep_aside(
+                conflict,
+                decision.mutation,
+                decision.expected,
+                met,
+                document,
+            );
         }
         _ => (),
     }
@@ -133,15 +134,29 @@ pub fn resolve(
             **key == conflict.key && differs(draft.stored(key), *document)
         });
         let now = version_of(draft.stored(&conflict.key));
-        let then = if writes_it { now.next().unwrap_or(now) } else { now };
+        let then = if writes_it {
+            now.next().unwrap_or(now)
+        } else {
+            now
+        };
         let settlement = decision.choice.settlement();
         draft.inbox.close(conflict.id, settlement, Some(then));
     }
     for (key, document, resolution) in writes {
-        write(&mut draft, key, document, resolution, decision.mutation, Cause::Resolve);
+        write(
+            &mut draft,
+            key,
+            document,
+            resolution,
+            decision.mutation,
+            Cause::Resolve,
+        );
     }
     let copy = draft.stored(&conflict.key).map(ServerCopy::of);
-    let other = older.as_ref().and_then(|older| draft.stored(older)).map(ServerCopy::of);
+    let other = older
+        .as_ref()
+        .and_then(|older| draft.stored(older))
+        .map(ServerCopy::of);
     Resolved {
         status,
         copy,
@@ -177,9 +192,7 @@ fn status(
         };
     }
     let seen = version_of(draft.stored(&conflict.key)) == decision.expected
-        && older.is_none_or(|older| {
-            version_of(draft.stored(older)) == decision.expected_other
-        });
+        && older.is_none_or(|older| version_of(draft.stored(older)) == decision.expected_other);
     if seen {
         ResolveStatus::Resolved
     } else {
@@ -222,7 +235,14 @@ pub fn restore(
     let done_before = draft.has_written(key, mutation);
     let done = done_before || version_of(draft.stored(key)) == expected;
     if done && !done_before {
-        write(&mut draft, key, document, Resolution::Applied, mutation, Cause::Restore);
+        write(
+            &mut draft,
+            key,
+            document,
+            Resolution::Applied,
+            mutation,
+            Cause::Restore,
+        );
     }
     Restored {
         done,
@@ -242,7 +262,10 @@ fn write<'a>(
 ) {
     let stored = draft.stored(key);
     let gone = stored.is_none_or(|stored| stored.content.is_tombstone());
-    let Some(version) = version_of(stored).next().filter(|_| differs(stored, document)) else {
+    let Some(version) = version_of(stored)
+        .next()
+        .filter(|_| differs(stored, document))
+    else {
         return;
     };
     let resolution = match document {
@@ -279,7 +302,9 @@ fn differs(stored: Option<&Stored>, document: Option<&Arc<Document>>) -> bool {
         (Some(Content::Live(held)), Some(document)) => !held.same_as(document),
         (Some(Content::Tombstone) | None, None) => false,
         (Some(Content::Live(_) | Content::NotLoaded | Content::Withheld), None)
-        | (Some(Content::Tombstone | Content::NotLoaded | Content::Withheld) | None, Some(_)) => true,
+        | (Some(Content::Tombstone | Content::NotLoaded | Content::Withheld) | None, Some(_)) => {
+            true
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::clock::Millis;
 use super::entity::{Content, Document, Stored};
 use super::item::Item;
 use super::json::Json;
@@ -44,8 +45,8 @@ pub fn settle(
     item: &Item,
     sent: &Arc<Document>,
 ) -> Settled {
-    let later = later(stored, item);
-    let (Some(client), Some(server)) = (sent.json(), server_json(stored)) else {
+    let later = later(item.edit_time, stored.edit_time);
+    let (Some(client), Some(server)) = (sent.json(), content_json(&stored.content)) else {
         // Something this reader refuses can be compared with nothing.
         return Settled::Person;
     };
@@ -89,22 +90,33 @@ pub fn settle(
     }
 }
 
-/// A merge a person may be offered. Without a base, whatever both sides hold differently overlaps.
+/// A merge a person may be offered; `None` if a side is deleted. Without a base, whatever both sides
+/// hold differently overlaps.
 pub fn propose(
     base: Option<&Content>,
-    stored: &Stored,
-    item: &Item,
-    sent: &Arc<Document>,
+    client: &Document,
+    server: &Content,
+    later: Later,
 ) -> Option<Proposal> {
     let nothing = Json::Object(BTreeMap::new());
     let base = base.and_then(content_json).unwrap_or(&nothing);
-    let merge = three_way(base, sent.json()?, server_json(stored)?, later(stored, item));
+    let merge = three_way(base, client.json()?, content_json(server)?, later);
     let mut overlaps = merge.overlaps;
     overlaps.truncate(OVERLAPS_MAX);
     Some(Proposal {
         document: Arc::new(Document::from_json(merge.value)),
         overlaps,
     })
+}
+
+/// Which of two edits is the later. Clocks break ties, nothing more (promise 9); of two equal ones the
+/// server's counts as the later.
+pub fn later(client: Millis, server: Millis) -> Later {
+    if client > server {
+        Later::Client
+    } else {
+        Later::Server
+    }
 }
 
 fn merged(value: Json, client: &Json, server: &Json) -> Settled {
@@ -115,19 +127,6 @@ fn merged(value: Json, client: &Json, server: &Json) -> Settled {
     } else {
         Settled::Merged(Arc::new(Document::from_json(value)))
     }
-}
-
-/// Clocks break ties, nothing more (promise 9); of two equal ones the server's side is the later.
-fn later(stored: &Stored, item: &Item) -> Later {
-    if item.edit_time > stored.edit_time {
-        Later::Client
-    } else {
-        Later::Server
-    }
-}
-
-fn server_json(stored: &Stored) -> Option<&Json> {
-    content_json(&stored.content)
 }
 
 fn content_json(content: &Content) -> Option<&Json> {

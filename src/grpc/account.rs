@@ -16,6 +16,7 @@ pub(super) fn status_response(status: Status) -> proto::GetStatusResponse {
         waiting_changes: status.waiting.changes,
         devices: status.devices.into_iter().map(device).collect(),
         server_time: now().0,
+        open_conflicts: status.waiting.open_conflicts,
     }
 }
 

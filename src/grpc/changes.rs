@@ -2,6 +2,7 @@
 
 use super::batch::device_id;
 use super::edge::now;
+use super::inbox::conflict_message;
 use super::proto::{self, watch_response};
 use crate::auth::Caller;
 use crate::config::Limits;
@@ -88,6 +89,7 @@ pub(super) fn pull_response(page: Page) -> proto::PullResponse {
         has_more: page.has_more,
         server_time: now().0,
         remaining: page.remaining,
+        open_conflicts: page.open_conflicts,
     }
 }
 
@@ -98,6 +100,9 @@ pub(super) fn watch_response(event: Event) -> proto::WatchResponse {
             entities: entities.into_iter().map(entity).collect(),
             cursor,
         }),
+        Event::Conflict(conflict) => {
+            watch_response::Event::Conflict(conflict_message(conflict, None))
+        }
         Event::CaughtUp { cursor } => watch_response::Event::CaughtUp(proto::CaughtUp { cursor }),
         Event::Heartbeat { cursor } => watch_response::Event::Heartbeat(proto::Heartbeat {
             server_time: now().0,

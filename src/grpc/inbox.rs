@@ -10,16 +10,17 @@ use super::proto;
 use crate::auth::Caller;
 use crate::config::Limits;
 use crate::domain::answer::ServerCopy;
-use crate::domain::catalog::Catalog;
-use crate::domain::conflict::{Conflict, ConflictId, Kind, LosingSide, Settlement};
+use crate::domain::conflict::{Conflict, ConflictId, Kind, Settlement};
 use crate::domain::decide::Rule;
 use crate::domain::entity::EntityType;
+use crate::domain::item::untyped_document;
 use crate::domain::resolve::{Choice, ResolveStatus};
 use crate::domain::scope::Scope;
 use crate::domain::version::{Revision, Version};
 use crate::error::{FieldProblem, Refusal};
-use crate::inbox::{ConflictPage, ConflictQuery, Inspection};
+use crate::inbox::Inspection;
 use crate::push::resolve::{ResolveRequest, ResolveResponse};
+use crate::store::inbox::{ConflictPage, ConflictQuery, LabelledSide};
 
 /// Entries on a page of the inbox, of a history or of the recycle bin if the caller does not say, and at
 /// most.
@@ -73,7 +74,12 @@ pub(super) fn conflict_query(
         field: "state",
         expected: "OPEN, SETTLED or nothing",
     });
-    match (state, any_type(&request.entity_type), page_size(request.page_size), before) {
+    match (
+        state,
+        any_type(&request.entity_type),
+        page_size(request.page_size),
+        before,
+    ) {
         (Ok(state), Ok(entity_type), Ok(limit), Ok(before)) => Ok(ConflictQuery {
             scope: Scope::of(&caller.user),
             open: match state {
@@ -134,13 +140,12 @@ pub(super) fn unknown_conflict() -> FieldProblem {
 
 /// A conflict with all there is to it, as a message.
 pub(super) fn inspection(found: Inspection) -> proto::GetConflictResponse {
-    let label = found.client.as_ref().and_then(|side| side.device_label.clone());
     let (proposed, overlaps) = match found.proposal {
         Some(proposal) => (Some(proposal.document), proposal.overlaps),
         None => (None, Vec::new()),
     };
     proto::GetConflictResponse {
-        conflict: Some(conflict_message(found.conflict, label)),
+        conflict: Some(conflict_message(found.conflict, found.device_label)),
         client: found.client.map(side_message),
         server: found.server.map(copy_message),
         duplicate: found.duplicate.map(copy_message),
@@ -156,13 +161,16 @@ pub(super) fn resolve_request(
     request: proto::ResolveConflictRequest,
     caller: &Caller,
     limits: &Limits,
-    catalog: &Arc<Catalog>,
 ) -> Result<ResolveRequest, Refusal> {
-    let _ = (limits, catalog);
     let choice = match proto::Choice::try_from(request.choice) {
         Ok(proto::Choice::KeepServer) => Ok(Choice::KeepServer),
         Ok(proto::Choice::KeepClient) => Ok(Choice::KeepClient),
-        Ok(proto::Choice::UseData) => Ok(Choice::KeepServer),
+        Ok(proto::Choice::UseData) => {
+            let document = untyped_document(request.data, limits.item_bytes_max);
+            Ok(Choice::UseData(Arc::new(
+                document.map_err(Refusal::InvalidData)?,
+            )))
+        }
         Ok(proto::Choice::KeepBoth) => Ok(Choice::KeepBoth),
         Ok(proto::Choice::Unspecified) | Err(_) => Err(FieldProblem {
             field: "choice",
@@ -172,7 +180,10 @@ pub(super) fn resolve_request(
     let device = device_id(&request.device_id);
     let conflict = conflict_id(&request.conflict_id);
     let expected = seen("expected_version", request.expected_version);
-    let other = seen("expected_duplicate_version", request.expected_duplicate_version);
+    let other = seen(
+        "expected_duplicate_version",
+        request.expected_duplicate_version,
+    );
     match (device, conflict, choice, expected, other) {
         (Ok(device), Ok(conflict), Ok(choice), Ok(expected), Ok(expected_other)) => {
             Ok(ResolveRequest {
@@ -186,10 +197,16 @@ pub(super) fn resolve_request(
             })
         }
         (device, conflict, choice, expected, other) => Err(Refusal::Invalid(
-            [device.err(), conflict.err(), choice.err(), expected.err(), other.err()]
-                .into_iter()
-                .flatten()
-                .collect(),
+            [
+                device.err(),
+                conflict.err(),
+                choice.err(),
+                expected.err(),
+                other.err(),
+            ]
+            .into_iter()
+            .flatten()
+            .collect(),
         )),
     }
 }
@@ -207,5 +224,79 @@ pub(super) fn resolve_response(resolved: ResolveResponse) -> proto::ResolveConfl
         conflict: Some(conflict_message(resolved.conflict, None)),
         server: resolved.copy.map(copy_message),
         duplicate: resolved.other.map(copy_message),
+    }
+}
+
+/// A conflict, as a message.
+pub(super) fn conflict_message(conflict: Conflict, label: Option<String>) -> proto::Conflict {
+    let (kind, older) = match conflict.kind {
+        Kind::Edit => (proto::ConflictKind::Edit, String::new()),
+        Kind::Duplicate { of } => (proto::ConflictKind::Duplicate, of.to_string()),
+    };
+    let message = proto::Conflict {
+        conflict_id: conflict.id.0.to_string(),
+        kind: kind.into(),
+        entity_type: conflict.key.entity_type.as_str().to_owned(),
+        entity_id: conflict.key.entity_id.to_string(),
+        possible_duplicate_of: older,
+        open: conflict.settled.is_none(),
+        device_id: conflict.device.as_str().to_owned(),
+        device_label: label.unwrap_or_default(),
+        base_version: conflict.base.number(),
+        server_version: conflict.server_version.number(),
+        rule: conflict.rule.map(Rule::number).unwrap_or_default().into(),
+        policy: conflict.policy.unwrap_or_default(),
+        asked: conflict.asked,
+        opened_at: conflict.opened_at.0,
+        ..Default::default()
+    };
+    match conflict.settled {
+        None => message,
+        Some(settled) => proto::Conflict {
+            settlement: settlement(settled.settlement).into(),
+            settled_by_device_id: settled.by.as_str().to_owned(),
+            settled_at: settled.at.0,
+            settled_version: settled.version.unwrap_or_default().number(),
+            ..message
+        },
+    }
+}
+
+fn settlement(settlement: Settlement) -> proto::Settlement {
+    match settlement {
+        Settlement::ServerWon => proto::Settlement::ServerWon,
+        Settlement::Merged => proto::Settlement::Merged,
+        Settlement::Pushed => proto::Settlement::Pushed,
+        Settlement::KeepServer => proto::Settlement::KeepServer,
+        Settlement::KeepClient => proto::Settlement::KeepClient,
+        Settlement::UseData => proto::Settlement::UseData,
+        Settlement::KeepBoth => proto::Settlement::KeepBoth,
+    }
+}
+
+/// What the server holds, as a message.
+pub(super) fn copy_message(copy: ServerCopy) -> proto::ServerCopy {
+    proto::ServerCopy {
+        data: bytes(copy.document.as_deref()),
+        version: copy.version.number(),
+        deleted: copy.document.is_none(),
+        device_id: copy.device.as_str().to_owned(),
+        device_label: copy.device_label.unwrap_or_default(),
+        edit_time: copy.edit_time.0,
+        updated_at: copy.updated_at.0,
+    }
+}
+
+fn side_message(labelled: LabelledSide) -> proto::LosingSide {
+    let side = labelled.side;
+    proto::LosingSide {
+        mutation_id: side.mutation.0.to_string(),
+        data: bytes(side.document.as_deref()),
+        deleted: side.document.is_none(),
+        base_version: side.base.number(),
+        device_id: side.device.as_str().to_owned(),
+        device_label: labelled.device_label.unwrap_or_default(),
+        edit_time: side.edit_time.0,
+        received_at: side.received_at.0,
     }
 }

@@ -22,6 +22,7 @@ impl From<Refusal> for Status {
             Refusal::TokenInvalid(_) => (Code::Unauthenticated, "TOKEN_INVALID"),
             Refusal::NotYours => (Code::PermissionDenied, "USER_MISMATCH"),
             Refusal::Invalid(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
+            Refusal::InvalidData(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
             Refusal::TooManyItems { .. } => (Code::ResourceExhausted, "BATCH_TOO_LARGE"),
             Refusal::CursorReset => (Code::FailedPrecondition, "CURSOR_RESET"),
             Refusal::TokenExpired => (Code::Unauthenticated, "TOKEN_EXPIRED"),
@@ -34,6 +35,16 @@ impl From<Refusal> for Status {
                     .iter()
                     .map(|problem| {
                         FieldViolation::new(problem.field, format!("expected {}", problem.expected))
+                    })
+                    .collect::<Vec<_>>();
+                details.set_bad_request(violations);
+            }
+            Refusal::InvalidData(violations) => {
+                let violations = violations
+                    .iter()
+                    .map(|violation| {
+                        let field = format!("data{}", violation.path);
+                        FieldViolation::new(field, violation.description.clone())
                     })
                     .collect::<Vec<_>>();
                 details.set_bad_request(violations);

@@ -12,12 +12,17 @@ use super::authn::caller;
 use super::batch::{device_id, echoes, push_request, sync_response};
 use super::changes::{as_pull, pull_request, pull_response, watch_response};
 use super::edge::now;
+use super::inbox::{
+    conflict_id, conflict_page, conflict_query, inspection, resolve_request, resolve_response,
+    unknown_conflict,
+};
 use super::proto;
 use super::proto::sync_service_server::SyncService;
 use crate::config::Limits;
 use crate::domain::catalog::Catalog;
 use crate::domain::scope::Scope;
 use crate::error::{CallError, Refusal};
+use crate::inbox::inspect;
 use crate::pull::Pull;
 use crate::push::Push;
 use crate::status::status;
@@ -92,6 +97,61 @@ impl SyncService for Sync {
             .await
             .map_err(CallError::Failed)?;
         Ok(Response::new(status_response(status)))
+    }
+
+    async fn list_conflicts(
+        &self,
+        request: Request<proto::ListConflictsRequest>,
+    ) -> Result<Response<proto::ListConflictsResponse>, Status> {
+        let caller = caller(&request)?;
+        let query = conflict_query(request.into_inner(), &caller)?;
+        let page = self.store.list_conflicts(&query).await?;
+        Ok(Response::new(conflict_page(page)))
+    }
+
+    async fn get_conflict(
+        &self,
+        request: Request<proto::GetConflictRequest>,
+    ) -> Result<Response<proto::GetConflictResponse>, Status> {
+        let scope = Scope::of(&caller(&request)?.user);
+        let id = conflict_id(&request.into_inner().conflict_id).map_err(Refusal::from)?;
+        let found = inspect(&self.store, &self.catalog, &scope, id).await?;
+        let found = found.ok_or_else(|| Refusal::from(unknown_conflict()))?;
+        Ok(Response::new(inspection(found)))
+    }
+
+    async fn resolve_conflict(
+        &self,
+        request: Request<proto::ResolveConflictRequest>,
+    ) -> Result<Response<proto::ResolveConflictResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = resolve_request(request.into_inner(), &caller, &self.limits)?;
+        let resolved = self.push.resolve(request).await?;
+        Ok(Response::new(resolve_response(resolved)))
+    }
+
+    async fn list_versions(
+        &self,
+        request: Request<proto::ListVersionsRequest>,
+    ) -> Result<Response<proto::ListVersionsResponse>, Status> {
+        caller(&request)?;
+        Err(Status::unimplemented("list_versions"))
+    }
+
+    async fn restore_version(
+        &self,
+        request: Request<proto::RestoreVersionRequest>,
+    ) -> Result<Response<proto::RestoreVersionResponse>, Status> {
+        caller(&request)?;
+        Err(Status::unimplemented("restore_version"))
+    }
+
+    async fn list_deleted(
+        &self,
+        request: Request<proto::ListDeletedRequest>,
+    ) -> Result<Response<proto::ListDeletedResponse>, Status> {
+        caller(&request)?;
+        Err(Status::unimplemented("list_deleted"))
     }
 
     async fn get_server_info(

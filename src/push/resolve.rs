@@ -103,33 +103,37 @@ impl Push {
             let mut connection = push.store.connection().await?;
             let resolved = push.settle_conflict(&request, &mut connection).await?;
             connection.give_back();
-            let status = resolved.as_ref().map(|resolved| field::debug(resolved.status));
+            let status = resolved.as_ref().ok();
+            let status = status.map(|resolved| field::debug(resolved.status));
             Span::current()
                 .record("duration_ms", begun.elapsed().as_millis() as u64)
                 .record("status", status);
             tracing::info!("decision taken");
             Ok(resolved)
         };
-        let resolved = self.in_a_task(work.instrument(span)).await?;
-        let resolved = resolved.ok_or_else(|| expected("conflict_id", "a conflict of this user"))?;
-        if resolved.status == ResolveStatus::NoSuchChoice {
-            return Err(expected("choice", "KEEP_SERVER, KEEP_CLIENT or USE_DATA").into());
-        }
-        Ok(resolved)
+        Ok(self.in_a_task(work.instrument(span)).await??)
     }
 
     async fn settle_conflict(
         &self,
         request: &ResolveRequest,
         connection: &mut Connection,
-    ) -> Result<Option<ResolveResponse>, Fault> {
+    ) -> Result<Result<ResolveResponse, Refusal>, Fault> {
         let decision = decision(request);
         let context = self.context(&request.device, request.now);
         let batch = connection.begin(&request.scope).await?;
         let Some((conflict, side)) = batch.read_conflict(request.conflict).await? else {
             batch.discard().await?;
-            return Ok(None);
+            return Ok(Err(expected("conflict_id", "a conflict of this user")));
         };
+        if let Choice::UseData(document) = &request.choice {
+            let entity_type = &conflict.key.entity_type;
+            let violations = context.catalog.violations(entity_type, document);
+            if !violations.is_empty() {
+                batch.discard().await?;
+                return Ok(Err(Refusal::InvalidData(violations)));
+            }
+        }
         let older = match conflict.kind {
             Kind::Edit => None,
             Kind::Duplicate { of } => Some(EntityKey {
@@ -145,6 +149,13 @@ impl Push {
             snapshot.open.push(conflict.clone());
         }
         let resolved = resolve(&snapshot, &conflict, side.as_ref(), &decision, &context);
+        if resolved.status == ResolveStatus::NoSuchChoice {
+            batch.discard().await?;
+            return Ok(Err(expected(
+                "choice",
+                "KEEP_SERVER, KEEP_CLIENT or USE_DATA",
+            )));
+        }
         let author = Author {
             device: &request.device,
             info: &DeviceInfo::default(),
@@ -159,7 +170,7 @@ impl Push {
             .clone();
         self.commit(batch, &request.scope, &resolved.plan, &author)
             .await?;
-        Ok(Some(ResolveResponse {
+        Ok(Ok(ResolveResponse {
             status: resolved.status,
             conflict,
             copy: resolved.copy,
@@ -205,15 +216,19 @@ impl Push {
             Source::Version(version) => {
                 ("version", batch.read_version(&request.key, version).await?)
             }
-            Source::LosingSide(mutation) => {
-                ("losing_side", batch.read_side(&request.key, mutation).await?)
-            }
+            Source::LosingSide(mutation) => (
+                "losing_side",
+                batch.read_side(&request.key, mutation).await?,
+            ),
         };
         let document = match held {
             Some(Held::Content(document)) => document,
             Some(Held::Gone) => {
                 batch.discard().await?;
-                return Ok(Err(expected(field, "one whose data retention has not removed")));
+                return Ok(Err(expected(
+                    field,
+                    "one whose data retention has not removed",
+                )));
             }
             None => {
                 batch.discard().await?;

@@ -7,6 +7,8 @@ mod decision;
 mod read;
 mod versions;
 
+pub(super) use read::{READ_ENTITIES, stored};
+
 use deadpool_postgres::{Object, Transaction};
 use tokio_postgres::types::ToSql;
 

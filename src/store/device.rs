@@ -63,6 +63,8 @@ pub struct Waiting {
     pub last_seen: Option<Millis>,
     /// How many entities others have changed since it pulled, as far as was counted.
     pub changes: i64,
+    /// How many conflicts wait for the person.
+    pub open_conflicts: i32,
 }
 
 impl Store {
@@ -113,6 +115,7 @@ impl Store {
         Ok(Waiting {
             last_seen: seen.map(|_| millis(&row, "last_seen_at")).transpose()?,
             changes: row.try_get("waiting")?,
+            open_conflicts: row.try_get("open_conflicts")?,
         })
     }
 }

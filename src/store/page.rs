@@ -151,6 +151,8 @@ fn page(rows: &[Row], lanes: usize, limits: PageLimits) -> Result<PageRead, Faul
         *place = Some(LaneRead {
             head: revision(row, "head")?,
             entities: row.try_get("entities")?,
+            open_conflicts: row.try_get("open_conflicts")?,
+            inbox_revision: revision(row, "inbox_revision")?,
             last: last.map(Revision::new),
         });
         if row.try_get("shown")? {

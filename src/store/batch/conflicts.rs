@@ -22,7 +22,11 @@ impl Batch<'_> {
         author: &Author<'_>,
     ) -> Result<(), Fault> {
         self.keep_sides(&inbox.sides, author).await?;
-        let all: Vec<&Conflict> = inbox.conflicts.iter().map(|(_, conflict)| conflict).collect();
+        let all: Vec<&Conflict> = inbox
+            .conflicts
+            .iter()
+            .map(|(_, conflict)| conflict)
+            .collect();
         let revisions: Vec<i64> = inbox.conflicts.iter().map(|(at, _)| at.number()).collect();
         let ids: Vec<Uuid> = all.iter().map(|c| c.id.0).collect();
         let kinds: Vec<&str> = all.iter().map(|c| c.kind.name()).collect();
@@ -38,9 +42,13 @@ impl Batch<'_> {
         let asked: Vec<bool> = all.iter().map(|c| c.asked).collect();
         let opened: Vec<SystemTime> = all.iter().map(|c| system_time(c.opened_at)).collect();
         let ends: Vec<_> = all.iter().map(|c| c.settled.as_ref()).collect();
-        let how: Vec<Option<&str>> = ends.iter().map(|e| e.map(|e| e.settlement.name())).collect();
+        let how: Vec<Option<&str>> = ends
+            .iter()
+            .map(|e| e.map(|e| e.settlement.name()))
+            .collect();
         let by: Vec<Option<&str>> = ends.iter().map(|e| e.map(|e| e.by.as_str())).collect();
-        let at: Vec<Option<SystemTime>> = ends.iter().map(|e| e.map(|e| system_time(e.at))).collect();
+        let at: Vec<Option<SystemTime>> =
+            ends.iter().map(|e| e.map(|e| system_time(e.at))).collect();
         let as_version = |version: Option<Version>| version.map(Version::number);
         let settled: Vec<Option<i32>> = ends
             .iter()

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio_postgres::types::ToSql;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::super::conflict::conflict;
 use super::Batch;

@@ -9,7 +9,9 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::super::columns::{millis, ordinal, parsed, resolution, system_time, unexpected, version};
+use super::super::columns::{
+    millis, ordinal, parsed, resolution, system_time, unexpected, version,
+};
 use super::super::conflict::conflict;
 use super::Batch;
 use crate::domain::catalog::Catalog;
@@ -23,7 +25,7 @@ use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::version::Version;
 use crate::error::Fault;
 
-const READ_ENTITIES: &str = include_str!("../sql/read_entities.sql");
+pub(in crate::store) const READ_ENTITIES: &str = include_str!("../sql/read_entities.sql");
 const READ_WRITTEN: &str = include_str!("../sql/read_written.sql");
 const READ_BASES: &str = include_str!("../sql/read_bases.sql");
 const READ_KEPT: &str = include_str!("../sql/read_kept.sql");
@@ -170,7 +172,11 @@ impl Batch<'_> {
         }
         let keys: Vec<&EntityKey> = wanted.new.iter().map(|(key, ..)| *key).collect();
         let times = |pick: fn(&(&EntityKey, Millis, Millis)) -> Millis| -> Vec<SystemTime> {
-            wanted.new.iter().map(|new| system_time(pick(new))).collect()
+            wanted
+                .new
+                .iter()
+                .map(|new| system_time(pick(new)))
+                .collect()
         };
         let parameters: [&(dyn ToSql + Sync); 5] = [
             &self.scope.as_str(),
@@ -230,7 +236,10 @@ impl Batch<'_> {
 }
 
 fn edits<'a>(items: &[&'a Item]) -> Vec<(&'a EntityKey, MutationId)> {
-    items.iter().map(|item| (&item.key, item.mutation)).collect()
+    items
+        .iter()
+        .map(|item| (&item.key, item.mutation))
+        .collect()
 }
 
 fn of_edit(
@@ -315,7 +324,8 @@ fn of_ordinal<'a, T>(all: &[&'a T], row: &Row) -> Result<&'a T, Fault> {
         .ok_or_else(|| unexpected("ordinal"))
 }
 
-fn stored(row: &Row) -> Result<Stored, Fault> {
+/// A row of [`READ_ENTITIES`].
+pub(in crate::store) fn stored(row: &Row) -> Result<Stored, Fault> {
     let deleted: bool = row.try_get("deleted")?;
     let data: Option<String> = row.try_get("data")?;
     Ok(Stored {

@@ -21,12 +21,14 @@ with lane as (
         given.new_types,
         coalesce(scope.revision, 0) as head,
         coalesce(scope.entities, 0) as entities,
+        coalesce(scope.open_conflicts, 0) as open_conflicts,
+        coalesce(scope.inbox_revision, 0) as inbox_revision,
         coalesce(given.until, scope.revision, 0) as until,
         coalesce(given.began_at, scope.revision, 0) as began_at
     from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[])
         with ordinality as given (scope, after, until, began_at, new_types, ordinal)
     left join lateral (
-        select revision, entities
+        select revision, entities, open_conflicts, inbox_revision
         from scopes
         where scope = given.scope
         limit 1
@@ -74,6 +76,8 @@ select
     lane.ordinal,
     lane.head,
     lane.entities,
+    lane.open_conflicts,
+    lane.inbox_revision,
     page.revision,
     coalesce(page.shown, false) as shown,
     page.entity_type,

@@ -1,0 +1,228 @@
+//! Reading the conflict inbox.
+
+use std::sync::Arc;
+
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use super::Store;
+use super::batch::{READ_ENTITIES, stored};
+use super::columns::{millis, parsed, revision, version};
+use super::conflict::conflict;
+use crate::domain::conflict::{Conflict, ConflictId, LosingSide};
+use crate::domain::entity::{Content, Document, EntityKey, EntityType, MutationId, Stored};
+use crate::domain::scope::{DeviceId, Scope};
+use crate::domain::version::{Revision, Version};
+use crate::error::Fault;
+
+const LIST_CONFLICTS: &str = include_str!("sql/list_conflicts.sql");
+const COUNT_OPEN: &str = include_str!("sql/count_open.sql");
+const FIND_CONFLICT: &str = include_str!("sql/find_conflict.sql");
+const FOLLOW_CONFLICTS: &str = include_str!("sql/follow_conflicts.sql");
+const READ_SIDES: &str = include_str!("sql/read_sides.sql");
+const READ_VERSION: &str = include_str!("sql/read_version.sql");
+
+/// Which conflicts to list.
+#[derive(Debug, Clone)]
+pub struct ConflictQuery {
+    /// Whose.
+    pub scope: Scope,
+    /// The open ones; false: the settled ones.
+    pub open: bool,
+    /// Only of this type.
+    pub entity_type: Option<EntityType>,
+    /// Only those that changed before this revision.
+    pub before: Option<Revision>,
+    /// How many at most.
+    pub limit: i64,
+}
+
+/// A page of conflicts.
+#[derive(Debug)]
+pub struct ConflictPage {
+    /// Each with the label of its device, the one that changed last first.
+    pub conflicts: Vec<(Conflict, Option<String>)>,
+    /// Where the next page begins; `None`: there is none.
+    pub next: Option<Revision>,
+    /// How many conflicts wait for the person.
+    pub open: i32,
+}
+
+/// A losing side, with what its device is called.
+#[derive(Debug)]
+pub struct LabelledSide {
+    /// The side.
+    pub side: LosingSide,
+    /// What its device is called.
+    pub device_label: Option<String>,
+}
+
+/// A stretch of a scope's order of changes, to read the conflict inbox by.
+#[derive(Debug, Clone, Copy)]
+pub struct InboxStretch {
+    /// Behind this revision..
+    pub after: Revision,
+    /// ..up to this one.
+    pub until: Revision,
+    /// Up to here only open conflicts count: the device begins, settled ones are nothing to it.
+    pub began_at: Revision,
+}
+
+impl Store {
+    /// Reads a page of conflicts.
+    pub async fn list_conflicts(&self, query: &ConflictQuery) -> Result<ConflictPage, Fault> {
+        let client = self.client().await?;
+        let list = client.prepare_cached(LIST_CONFLICTS).await?;
+        let count = client.prepare_cached(COUNT_OPEN).await?;
+        let scope = query.scope.as_str();
+        let one_more = query.limit + 1;
+        let parameters: [&(dyn ToSql + Sync); 5] = [
+            &scope,
+            &query.open,
+            &query.entity_type.as_ref().map(EntityType::as_str),
+            &query.before.map(Revision::number),
+            &one_more,
+        ];
+        let scope_parameter: [&(dyn ToSql + Sync); 1] = [&scope];
+        let (mut rows, open) = tokio::try_join!(
+            client.query(&list, &parameters),
+            client.query_opt(&count, &scope_parameter),
+        )?;
+        let more = rows.len() > query.limit as usize;
+        rows.truncate(query.limit as usize);
+        let last = rows.last().filter(|_| more);
+        Ok(ConflictPage {
+            next: last.map(|row| revision(row, "revision")).transpose()?,
+            conflicts: rows.iter().map(labelled).collect::<Result<_, Fault>>()?,
+            open: match open {
+                Some(row) => row.try_get("open_conflicts")?,
+                None => 0,
+            },
+        })
+    }
+
+    /// Reads one conflict, with the label of its device.
+    pub async fn find_conflict(
+        &self,
+        scope: &Scope,
+        id: ConflictId,
+    ) -> Result<Option<(Conflict, Option<String>)>, Fault> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(FIND_CONFLICT).await?;
+        let row = client
+            .query_opt(&statement, &[&scope.as_str(), &id.0])
+            .await?;
+        row.as_ref().map(labelled).transpose()
+    }
+
+    /// Reads how the inbox has changed within a stretch, in order.
+    pub async fn follow_conflicts(
+        &self,
+        scope: &Scope,
+        stretch: InboxStretch,
+        limit: i64,
+    ) -> Result<Vec<(Revision, Conflict)>, Fault> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(FOLLOW_CONFLICTS).await?;
+        let parameters: [&(dyn ToSql + Sync); 5] = [
+            &scope.as_str(),
+            &stretch.after.number(),
+            &stretch.until.number(),
+            &stretch.began_at.number(),
+            &limit,
+        ];
+        let rows = client.query(&statement, &parameters).await?;
+        rows.iter()
+            .map(|row| Ok((revision(row, "revision")?, conflict(row)?)))
+            .collect()
+    }
+
+    /// Reads the losing sides of a conflict, the newest first.
+    pub async fn read_sides(
+        &self,
+        scope: &Scope,
+        id: ConflictId,
+        limit: i64,
+    ) -> Result<Vec<LabelledSide>, Fault> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(READ_SIDES).await?;
+        let parameters: [&(dyn ToSql + Sync); 3] = [&scope.as_str(), &id.0, &limit];
+        let rows = client.query(&statement, &parameters).await?;
+        rows.iter().map(side).collect()
+    }
+
+    /// Reads what an entity holds now.
+    pub async fn read_current(
+        &self,
+        scope: &Scope,
+        key: &EntityKey,
+    ) -> Result<Option<Stored>, Fault> {
+        /// No version is this: the data is read.
+        const ANY: [i32; 1] = [-1];
+        let client = self.client().await?;
+        let statement = client.prepare_cached(READ_ENTITIES).await?;
+        let (entity_types, entity_ids) = ([key.entity_type.as_str()], [key.entity_id]);
+        let parameters: [&(dyn ToSql + Sync); 5] = [
+            &scope.as_str(),
+            &entity_types.as_slice(),
+            &entity_ids.as_slice(),
+            &ANY.as_slice(),
+            &i64::MAX,
+        ];
+        let row = client.query_opt(&statement, &parameters).await?;
+        row.as_ref().map(stored).transpose()
+    }
+
+    /// Reads what an entity held at a version; `None`: there is no such version, or retention has removed
+    /// its data.
+    pub async fn read_content(
+        &self,
+        scope: &Scope,
+        key: &EntityKey,
+        version: Version,
+    ) -> Result<Option<Content>, Fault> {
+        let client = self.client().await?;
+        let statement = client.prepare_cached(READ_VERSION).await?;
+        let parameters: [&(dyn ToSql + Sync); 4] = [
+            &scope.as_str(),
+            &key.entity_type.as_str(),
+            &key.entity_id,
+            &version.number(),
+        ];
+        let Some(row) = client.query_opt(&statement, &parameters).await? else {
+            return Ok(None);
+        };
+        let data: Option<String> = row.try_get("data")?;
+        Ok(match data {
+            Some(text) => Some(Content::Live(Arc::new(Document::from_store(text)))),
+            None if row.try_get("deleted")? => Some(Content::Tombstone),
+            None => None,
+        })
+    }
+}
+
+fn labelled(row: &Row) -> Result<(Conflict, Option<String>), Fault> {
+    Ok((conflict(row)?, row.try_get("device_label")?))
+}
+
+fn side(row: &Row) -> Result<LabelledSide, Fault> {
+    let data: Option<String> = row.try_get("data")?;
+    let side = LosingSide {
+        key: EntityKey {
+            entity_type: parsed(row, "entity_type", EntityType::new)?,
+            entity_id: row.try_get("entity_id")?,
+        },
+        mutation: MutationId(row.try_get("mutation_id")?),
+        conflict: ConflictId(row.try_get("conflict_id")?),
+        device: parsed(row, "device_id", DeviceId::new)?,
+        base: version(row, "base_version")?,
+        server_version: version(row, "server_version")?,
+        document: data.map(|text| Arc::new(Document::from_store(text))),
+        edit_time: millis(row, "edit_time")?,
+        received_at: millis(row, "received_at")?,
+    };
+    Ok(LabelledSide {
+        side,
+        device_label: row.try_get("device_label")?,
+    })
+}
