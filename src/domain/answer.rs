@@ -100,10 +100,10 @@ impl Answer {
         }
     }
 
-    /// Bytes of copies and the like in it.
+    /// Bytes of its server copy.
     pub(super) fn copy_bytes(&self) -> usize {
         match self {
-            Self::Conflict(conflicting) => conflicting.bytes(),
+            Self::Conflict(conflicting) => conflicting.copy.bytes(),
             Self::Written { .. } | Self::Unchanged { .. } | Self::Rejected(_) => 0,
         }
     }
@@ -120,14 +120,6 @@ impl Conflicting {
             proposed: None,
             overlaps: Vec::new(),
         }
-    }
-
-    fn bytes(&self) -> usize {
-        let overlaps: usize = self.overlaps.iter().map(String::len).sum();
-        bytes(self.copy.document.as_ref())
-            + bytes(self.base.as_ref())
-            + bytes(self.proposed.as_ref())
-            + overlaps
     }
 }
 

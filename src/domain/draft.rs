@@ -65,7 +65,8 @@ impl<'a> Draft<'a> {
     }
 
     /// The plan this has become.
-    pub(super) fn finish(self, answers: Vec<Answer>) -> Plan {
+    pub(super) fn finish(self, batch: &[Submission], mut answers: Vec<Answer>) -> Plan {
+        self.add_proposals(batch, &mut answers);
         let last = self.snapshot.revision.after(self.versions);
         let (inbox, last_revision) = self.inbox.finish(last);
         Plan {
@@ -412,42 +413,53 @@ impl<'a> Draft<'a> {
         ))
     }
 
-    /// The answer to a conflict, with as much beside the server copy as there is room for.
+    /// The answer to a conflict.
     fn conflict(&self, item: &Item, verdict: Verdict, conflict: Option<ConflictId>) -> Answer {
         let Some(stored) = self.stored(&item.key) else {
             return self.put_off();
         };
-        let mut conflicting = Conflicting {
+        Answer::Conflict(Box::new(Conflicting {
             conflict,
             ..Conflicting::plain(verdict, ServerCopy::of(stored))
+        }))
+    }
+
+    /// Adds a proposed merge and the base to what a person is asked, as far as there is room for them:
+    /// only once all server copies have found theirs.
+    fn add_proposals(&self, batch: &[Submission], answers: &mut [Answer]) {
+        let mut room = self.context.copy_bytes_max.saturating_sub(self.copy_bytes);
+        let mut take = |bytes: usize| {
+            let fits = bytes <= room;
+            room -= if fits { bytes } else { 0 };
+            fits
         };
-        if let (Verdict::NeedsUser, Change::Put(sent)) = (verdict, &item.change) {
-            let mut room = self
-                .context
-                .copy_bytes_max
-                .saturating_sub(self.copy_bytes + conflicting.copy.bytes());
-            let mut take = |size: usize| {
-                let fits = size <= room;
-                room -= if fits { size } else { 0 };
-                fits
+        for (submission, answer) in batch.iter().zip(answers) {
+            let (Ok(item), Answer::Conflict(conflicting)) = (&submission.item, answer) else {
+                continue;
             };
-            let later = later(item.edit_time, stored.edit_time);
-            let proposal = propose(self.base(item), sent, &stored.content, later);
-            if let Some(proposal) = proposal {
-                if take(bytes(Some(&proposal.document))) {
-                    conflicting.proposed = Some(proposal.document);
-                }
+            let (Verdict::NeedsUser, Change::Put(sent), Some(copy)) = (
+                conflicting.verdict,
+                &item.change,
+                &conflicting.copy.document,
+            ) else {
+                continue;
+            };
+            let base = self.base(item);
+            let later = later(item.edit_time, conflicting.copy.edit_time);
+            if let Some(proposal) = propose(base, sent, &Content::Live(copy.clone()), later)
+                && take(bytes(Some(&proposal.document)))
+            {
+                conflicting.proposed = Some(proposal.document);
                 if take(proposal.overlaps.iter().map(String::len).sum()) {
                     conflicting.overlaps = proposal.overlaps;
                 }
             }
-            if let Some(Content::Live(base)) = self.base(item)
+            if let Some(Content::Live(base)) = base
                 && take(bytes(Some(base)))
             {
                 conflicting.base = Some(base.clone());
             }
         }
-        Answer::Conflict(Box::new(conflicting))
     }
 
     fn duplicate_rule(&self, key: &EntityKey) -> Option<&'a DuplicateRule> {

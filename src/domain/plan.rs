@@ -230,7 +230,7 @@ pub fn plan(snapshot: &Snapshot, batch: &[Submission], context: &BatchContext) -
                     _ => answer,
                 })
                 .collect();
-            return draft.finish(answers);
+            return draft.finish(batch, answers);
         };
         for &i in group {
             taken_out[i] = Some(if answers[i].fails() || snapshot.has_of(&batch[i]) {

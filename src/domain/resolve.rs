@@ -161,7 +161,7 @@ pub fn resolve(
         status,
         copy,
         other,
-        plan: draft.finish(Vec::new()),
+        plan: draft.finish(&[], Vec::new()),
     }
 }
 
@@ -247,7 +247,7 @@ pub fn restore(
     Restored {
         done,
         copy: draft.stored(key).map(ServerCopy::of),
-        plan: draft.finish(Vec::new()),
+        plan: draft.finish(&[], Vec::new()),
     }
 }
 

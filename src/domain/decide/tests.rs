@@ -3,7 +3,7 @@
 use super::super::testing::{Edit, NOW, device, item, stored, version};
 use super::*;
 use Edit::{Delete, Put};
-use Outcome::{KeptServerCopy, NeedsUser, Unchanged};
+use Expected::{KeptServerCopy, NeedsUser, Unchanged, Write};
 use Resolution::{Applied, ClientWon, Resurrected};
 
 /// What the server holds: the phone wrote it, and before it somebody else up to `foreign`.
@@ -56,8 +56,17 @@ fn made(later: i64, sent: Sent) -> Sent {
     Sent { later, ..sent }
 }
 
-fn write(number: i32, resolution: Resolution) -> Outcome {
-    Outcome::Write(version(number), resolution)
+/// What a case expects.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Expected {
+    Write(i32, Resolution),
+    Unchanged(i32),
+    KeptServerCopy,
+    NeedsUser,
+}
+
+fn write(number: i32, resolution: Resolution) -> Expected {
+    Write(number, resolution)
 }
 
 fn outcome(server: Option<Server>, sent: Sent) -> Outcome {
@@ -72,14 +81,33 @@ fn outcome(server: Option<Server>, sent: Sent) -> Outcome {
         force,
         ..item(sent.edit, sent.base)
     };
-    decide(stored.as_ref(), None, &item, &device(sent.from))
+    decided(stored.as_ref(), None, &item, sent.from, &Policy::Ask)
+}
+
+fn decided(
+    stored: Option<&Stored>,
+    written: Option<&Written>,
+    item: &Item,
+    from: &str,
+    policy: &Policy,
+) -> Outcome {
+    decide(&Case {
+        item,
+        device: &device(from),
+        stored,
+        written,
+        kept: None,
+        base: None,
+        policy,
+        merge_bytes_max: usize::MAX,
+    })
 }
 
 #[test]
 fn the_first_rule_that_fits_decides() {
     let old = Put("old");
     let new = Put("new");
-    let cases: Vec<(&str, Option<Server>, Sent, Outcome)> = vec![
+    let cases: Vec<(&str, Option<Server>, Sent, Expected)> = vec![
         // Rule 2: no such entity.
         (
             "2 create",
@@ -99,17 +127,12 @@ fn the_first_rule_that_fits_decides() {
             forced("phone", new, 0),
             write(1, Applied),
         ),
-        (
-            "2 delete",
-            NOTHING,
-            sent("phone", Delete, 0),
-            Unchanged(version(0)),
-        ),
+        ("2 delete", NOTHING, sent("phone", Delete, 0), Unchanged(0)),
         (
             "2 delete, behind",
             NOTHING,
             sent("phone", Delete, 5),
-            Unchanged(version(5)),
+            Unchanged(5),
         ),
         // Rule 3: the device knew the current version.
         (
@@ -152,50 +175,50 @@ fn the_first_rule_that_fits_decides() {
             "3 delete a tombstone",
             server(Delete, 4),
             sent("tablet", Delete, 4),
-            Unchanged(version(4)),
+            Unchanged(4),
         ),
         // Rule 4: the server holds it already, whatever the base.
         (
             "4 same, behind",
             server(old, 4),
             sent("tablet", old, 2),
-            Unchanged(version(4)),
+            Unchanged(4),
         ),
         (
             "4 same, no base",
             server(old, 4),
             sent("tablet", old, 0),
-            Unchanged(version(4)),
+            Unchanged(4),
         ),
         (
             "4 same, ahead",
             server(old, 4),
             sent("tablet", old, 9),
-            Unchanged(version(4)),
+            Unchanged(4),
         ),
         (
             "4 same, own",
             server(old, 4),
             sent("phone", old, 2),
-            Unchanged(version(4)),
+            Unchanged(4),
         ),
         (
             "4 same, forced",
             server(old, 4),
             forced("tablet", old, 2),
-            Unchanged(version(4)),
+            Unchanged(4),
         ),
         (
             "4 delete, behind",
             server(Delete, 4),
             sent("tablet", Delete, 2),
-            Unchanged(version(4)),
+            Unchanged(4),
         ),
         (
             "4 delete, ahead",
             server(Delete, 4),
             sent("tablet", Delete, 9),
-            Unchanged(version(4)),
+            Unchanged(4),
         ),
         // Rule 5: a device never conflicts with itself.
         (
@@ -357,7 +380,24 @@ fn the_first_rule_that_fits_decides() {
         ),
     ];
     for (case, server, sent, expected) in cases {
-        assert_eq!(outcome(server, sent), expected, "{case}");
+        let rule: i16 = case[..1].parse().expect("a case begins with its rule");
+        let (got, by) = match outcome(server, sent) {
+            Outcome::Write(version, resolution, by) => {
+                (Write(version.number(), resolution), Some(by))
+            }
+            Outcome::Unchanged(version) => (Unchanged(version.number()), None),
+            Outcome::KeptServerCopy(by) => (KeptServerCopy, Some(by)),
+            Outcome::NeedsUser => (NeedsUser, None),
+            other => panic!("{case}: {other:?}"),
+        };
+        assert_eq!(got, expected, "{case}");
+        if let Some(by) = by {
+            assert_eq!(
+                by.number(),
+                rule,
+                "{case}: the rule is kept with what it decided"
+            );
+        }
     }
 }
 
@@ -367,6 +407,7 @@ fn a_mutation_that_was_applied_gets_its_answer_again_whatever_happened_since() {
         version: version(3),
         resolution: ClientWon,
         at: NOW,
+        merged: None,
     };
     for (case, now_stored) in [
         ("still there", Some(stored(Put("mine"), 3))),
@@ -374,8 +415,14 @@ fn a_mutation_that_was_applied_gets_its_answer_again_whatever_happened_since() {
         ("deleted", Some(stored(Delete, 8))),
     ] {
         let again = item(Put("mine"), 1);
-        let decided = decide(now_stored.as_ref(), Some(first), &again, &device("tablet"));
-        assert_eq!(decided, Outcome::Replayed(first), "{case}");
+        let decided = decided(
+            now_stored.as_ref(),
+            Some(&first),
+            &again,
+            "tablet",
+            &Policy::Ask,
+        );
+        assert_eq!(decided, Outcome::Replayed(first.clone()), "{case}");
     }
 }
 
@@ -408,5 +455,6 @@ fn a_version_beyond_the_largest_int32_is_refused() {
         }
     }
     let untouched = outcome(NOTHING, sent("phone", Delete, i32::MAX));
-    assert_eq!(untouched, Unchanged(version(i32::MAX)), "nothing to write");
+    let unchanged = Outcome::Unchanged(version(i32::MAX));
+    assert_eq!(untouched, unchanged, "nothing to write");
 }

@@ -7,12 +7,16 @@ use uuid::Uuid;
 
 use super::super::testing::{Edit, NOW, content, device, item, key, stored, version};
 use super::*;
+use crate::domain::answer::Verdict;
+use crate::domain::item::{Rejection, RejectionCode};
 use Edit::{Delete, Put};
 
 fn context() -> BatchContext {
     BatchContext {
         device: device("tablet"),
         now: NOW,
+        catalog: Arc::new(Catalog::builtin()),
+        item_bytes_max: usize::MAX,
         copy_bytes_max: usize::MAX,
     }
 }
@@ -64,9 +68,17 @@ fn holding(numbers: &[u128]) -> Snapshot {
 /// An answer in one word: `v5 Applied`, `=4`, `ServerWon 4`, `GroupAborted`.
 fn brief(answer: &Answer) -> String {
     match answer {
-        Answer::Written(w) => format!("v{} {:?}", w.version.number(), w.resolution),
+        Answer::Written { written, .. } => {
+            format!("v{} {:?}", written.version.number(), written.resolution)
+        }
         Answer::Unchanged { version, .. } => format!("={}", version.number()),
-        Answer::Conflict(conflict, copy) => format!("{conflict:?} {}", copy.version.number()),
+        Answer::Conflict(conflicting) => {
+            format!(
+                "{:?} {}",
+                conflicting.verdict,
+                conflicting.copy.version.number()
+            )
+        }
         Answer::Rejected(rejection) => format!("{:?}", rejection.code),
     }
 }
@@ -164,9 +176,11 @@ fn one_item_never_decides_the_fate_of_another() {
 fn a_conflict_carries_the_copy_the_item_met() {
     let batch = [edit(1, Put("mine"), 2, 101)];
     let plan = plan(&holding(&[1]), &batch, &context());
-    let Answer::Conflict(Conflict::NeedsUser, copy) = &plan.answers[0] else {
+    let Answer::Conflict(conflicting) = &plan.answers[0] else {
         panic!("a conflict: {:?}", plan.answers)
     };
+    assert_eq!(conflicting.verdict, Verdict::NeedsUser);
+    let copy = &conflicting.copy;
     assert_eq!(copy.device, device("phone"));
     assert_eq!(copy.device_label.as_deref(), Some("Mia's phone"));
     let text = copy.document.as_ref().map(|d| d.text().to_owned());
@@ -260,11 +274,16 @@ fn a_conflict_of_an_aborted_group_never_shows_what_the_group_did_not_write() {
     ];
     let plan = plan(&holding(&[1]), &batch, &context());
     assert_eq!(briefs(&plan), ["GroupAborted", "NeedsUser 4"]);
-    let Answer::Conflict(_, copy) = &plan.answers[1] else {
+    let Answer::Conflict(conflicting) = &plan.answers[1] else {
         panic!("a conflict: {:?}", plan.answers)
     };
-    assert!(copy.document.is_some(), "the server holds it live");
+    assert!(
+        conflicting.copy.document.is_some(),
+        "the server holds it live"
+    );
     assert!(plan.writes.is_empty());
+    assert!(plan.inbox.is_empty(), "no inbox entry opened");
+    assert_eq!(conflicting.conflict, None);
 }
 
 #[test]
@@ -333,6 +352,7 @@ impl Memory {
             version: new.version,
             resolution: new.resolution,
             at: context.now,
+            merged: None,
         };
         let known = self
             .snapshot
@@ -350,6 +370,7 @@ impl Memory {
             device_label: None,
             foreign_version: new.foreign_version,
             edit_time: new.edit_time,
+            clock_offset_ms: 0,
             updated_at: context.now,
         };
         self.snapshot.entities.insert(write.key.clone(), stored);
@@ -433,7 +454,7 @@ proptest! {
             let known: HashSet<_> = memory.snapshot.written.keys().cloned().collect();
             let plan = memory.push(device, batch);
             for (submission, answer) in batch.iter().zip(&plan.answers) {
-                let (Ok(item), Answer::Written(written)) = (&submission.item, answer) else {
+                let (Ok(item), Answer::Written { written, .. }) = (&submission.item, answer) else {
                     continue;
                 };
                 if known.contains(&(item.key.clone(), item.mutation)) {
