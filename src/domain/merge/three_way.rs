@@ -14,10 +14,12 @@ use crate::domain::json::{Json, pointer_token};
 ///   list, and every leaf, is one place.
 /// - A place that both sides changed, to different values, is an overlap: `later` has it.
 ///   Removing on one side what the other side changed is one as well.
-/// - Merged lists keep their order: see [`order`]. Two different orders are no overlap, nothing
-///   is lost by either.
-/// - An overlap within a list points to the index the element has in the server's list, or in the
-///   client's if the server has removed it.
+/// - Merged lists keep their order: that of the side that moved elements of the base, that of
+///   `later` if both did; what only one side has stays behind what it followed there, the earlier
+///   side's first. Two different orders are no overlap: no element is lost by either.
+/// - An overlap within a merged list points to the index the element has in the server's list, or
+///   in the client's if the server has removed it. So two elements may share a pointer, and the
+///   pointers are other ones with the sides swapped.
 ///
 /// A side that is equal to the base gives the other side, unchanged. Merging the result again with
 /// either side, by the same `later` or with the result as the later one, gives the result.

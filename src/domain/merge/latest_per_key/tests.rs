@@ -1,5 +1,8 @@
+use proptest::prelude::*;
+
 use super::*;
-use crate::domain::json::testing::json;
+use crate::domain::json::testing::{json, leaf, tree};
+use crate::domain::merge::testing::{depth, may_be_sent, nothing_is_invented, versions};
 
 fn side(value: &Json, edit_time: i64, clock_offset_ms: i64) -> Side<'_> {
     Side {
@@ -183,5 +186,191 @@ fn the_rest_is_the_servers_if_both_are_equally_late() {
     for (time, expected) in [(999, &server), (1000, &server), (1001, &client)] {
         let merged = latest_per_key("days", None, side(&client, time, 0), side(&server, 1000, 0));
         assert_eq!(&merged, expected, "{time}");
+    }
+}
+
+/// An entry with a time of its own, as milliseconds or text, or without.
+fn entry() -> impl Strategy<Value = Json> {
+    let time = prop_oneof![
+        3 => (0..5_000_i64).prop_map(|ms| json(&ms.to_string())),
+        2 => (0..5_000_i64).prop_map(|ms| {
+            Json::String(format!("1970-01-01T00:00:0{}.{:03}Z", ms / 1000, ms % 1000))
+        }),
+        1 => leaf(),
+    ];
+    let time = proptest::option::of(("updatedAt|updated_at", time));
+    prop_oneof![
+        4 => (leaf(), time).prop_map(|(value, time)| {
+            Json::Object([("s".to_owned(), value)].into_iter().chain(time).collect())
+        }),
+        1 => leaf(),
+    ]
+}
+
+fn map_of_entries() -> impl Strategy<Value = Map> {
+    proptest::collection::btree_map("[a-d]", entry(), 0..4)
+}
+
+/// A document with a map under `days`, rarely with something else there.
+fn document(days: Option<Json>, rest: Json) -> Json {
+    let days = days.map(|days| ("days".to_owned(), days));
+    Json::Object(
+        [("rest".to_owned(), rest)]
+            .into_iter()
+            .chain(days)
+            .collect(),
+    )
+}
+
+/// The map of a base where the names are not given, else what an edit made of it.
+fn edited(base: &Map, own: Map, names: &str) -> Map {
+    let kept = base.iter().filter(|(name, _)| !names.contains(*name));
+    let kept = kept.map(|(name, entry)| (name.clone(), entry.clone()));
+    kept.chain(own).collect()
+}
+
+/// A base and two edits of it, most of them with a map.
+fn documents() -> impl Strategy<Value = [Json; 3]> {
+    let side = || (map_of_entries(), "[a-d]{0,3}", leaf(), 0..8_u8, leaf());
+    (map_of_entries(), side(), side()).prop_map(|(base, ours, theirs)| {
+        let make = |(own, names, rest, kind, other): (Map, String, Json, u8, Json)| {
+            let days = match kind {
+                0 => None,
+                1 => Some(other),
+                _ => Some(Json::Object(edited(&base, own, &names))),
+            };
+            document(days, rest)
+        };
+        let base = document(Some(Json::Object(base.clone())), Json::Null);
+        [base, make(ours), make(theirs)]
+    })
+}
+
+fn times() -> impl Strategy<Value = (i64, i64)> {
+    (0..6_000_i64, -3_000..3_000_i64)
+}
+
+/// Whether some entry is equally late on both sides, so that only being the server decides.
+fn has_tie(a: Side<'_>, b: Side<'_>) -> bool {
+    let days = |side: Side<'_>| {
+        let document = map(Some(side.value)).cloned().unwrap_or_default();
+        map(document.get("days")).cloned().unwrap_or_default()
+    };
+    let theirs = days(b);
+    a.edit_time == b.edit_time
+        || days(a).iter().any(|(name, our)| {
+            let their = theirs.get(name);
+            their.is_some_and(|their| entry_time(our, a) == entry_time(their, b))
+        })
+}
+
+proptest! {
+    #[test]
+    fn it_does_not_matter_which_device_came_first(
+        [base, ours, theirs] in documents(),
+        (our_time, our_offset) in times(),
+        (their_time, their_offset) in times(),
+        base_known in any::<bool>(),
+    ) {
+        let a = side(&ours, our_time, our_offset);
+        let b = side(&theirs, their_time, their_offset);
+        prop_assume!(!has_tie(a, b));
+        let base = base_known.then_some(&base);
+        prop_assert_eq!(latest_per_key("days", base, a, b), latest_per_key("days", base, b, a));
+    }
+
+    /// Of the entries: the rest is the later side's, whoever changed it.
+    #[test]
+    fn an_unchanged_map_gives_the_other_sides(
+        before in map_of_entries(),
+        after in map_of_entries(),
+        (our_time, our_offset) in times(),
+        (their_time, their_offset) in times(),
+    ) {
+        let base = document(Some(Json::Object(before)), Json::Null);
+        let edited = document(Some(Json::Object(after)), Json::Null);
+        let known = Some(&base);
+        for (ours, theirs) in [(&base, &edited), (&edited, &base)] {
+            let (a, b) = (side(ours, our_time, our_offset), side(theirs, their_time, their_offset));
+            prop_assert_eq!(&latest_per_key("days", known, a, b), &edited);
+        }
+    }
+
+    #[test]
+    fn entries_only_one_side_touched_are_all_kept(
+        before in map_of_entries(), ours in map_of_entries(), theirs in map_of_entries(),
+        ours_removed in "[a-b]{0,2}", theirs_removed in "[c-d]{0,2}",
+        (our_time, our_offset) in times(),
+        (their_time, their_offset) in times(),
+    ) {
+        // The client touches a and b, the server c and d.
+        let only = |map: Map, names: &str| -> Map {
+            map.into_iter().filter(|(name, _)| names.contains(name.as_str())).collect()
+        };
+        let (ours, theirs) = (only(ours, "ab"), only(theirs, "cd"));
+        let client = edited(&before, ours.clone(), &ours_removed);
+        let server = edited(&before, theirs.clone(), &theirs_removed);
+        let both = edited(&client, theirs, &theirs_removed);
+        let make = |map: Map| document(Some(Json::Object(map)), Json::Null);
+        let (base, client, server) = (make(before), make(client), make(server));
+        let merged = latest_per_key(
+            "days",
+            Some(&base),
+            side(&client, our_time, our_offset),
+            side(&server, their_time, their_offset),
+        );
+        prop_assert_eq!(merged, make(both));
+    }
+
+    /// The result is as late as the later side.
+    #[test]
+    fn merging_again_changes_nothing(
+        [base, ours, theirs] in documents(),
+        (our_time, our_offset) in times(),
+        (their_time, their_offset) in times(),
+        base_known in any::<bool>(),
+    ) {
+        let base = base_known.then_some(&base);
+        let client = side(&ours, our_time, our_offset);
+        let server = side(&theirs, their_time, their_offset);
+        let merged = latest_per_key("days", base, client, server);
+        let time = our_time.max(their_time);
+        let again = latest_per_key("days", base, client, side(&merged, time, their_offset));
+        prop_assert_eq!(&again, &merged);
+        let again = latest_per_key("days", base, side(&merged, time, our_offset), server);
+        prop_assert_eq!(&again, &merged);
+    }
+
+    #[test]
+    fn results_are_acceptable_again_and_made_of_the_sides(
+        [base, ours, theirs] in documents(),
+        (our_time, our_offset) in times(),
+        (their_time, their_offset) in times(),
+    ) {
+        let (a, b) = (side(&ours, our_time, our_offset), side(&theirs, their_time, their_offset));
+        let merged = latest_per_key("days", Some(&base), a, b);
+        prop_assert!(depth(&merged) <= depth(&ours).max(depth(&theirs)));
+        prop_assert!(nothing_is_invented(&merged, &ours, &theirs));
+        prop_assert!(may_be_sent(&merged));
+    }
+
+    #[test]
+    fn no_input_panics(
+        (base, ours, theirs) in versions(),
+        days in tree(),
+        times in any::<[i64; 4]>(),
+    ) {
+        let own = |value: &Json| match value {
+            Json::Object(members) => {
+                let mut members = members.clone();
+                members.insert("a".to_owned(), days.clone());
+                Json::Object(members)
+            }
+            other => other.clone(),
+        };
+        let [a, b, c, d] = times;
+        for (ours, theirs) in [(ours.clone(), theirs.clone()), (own(&ours), own(&theirs))] {
+            latest_per_key("a", Some(&base), side(&ours, a, b), side(&theirs, c, d));
+        }
     }
 }

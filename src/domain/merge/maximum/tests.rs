@@ -1,5 +1,10 @@
+use proptest::prelude::*;
+
 use super::*;
-use crate::domain::json::testing::json;
+use crate::domain::json::testing::{json, number};
+use crate::domain::merge::testing::{
+    depth, later, may_be_sent, nothing_is_invented, swapped, versions,
+};
 
 #[test]
 fn the_larger_number_and_the_keys_of_both_count() {
@@ -68,5 +73,63 @@ fn the_larger_number_and_the_keys_of_both_count() {
         assert_eq!(by_client, json(client_later), "{case}, client later");
         let by_server = maximum(&client, &server, Later::Server);
         assert_eq!(by_server, json(server_later), "{case}, server later");
+    }
+}
+
+/// Objects of numbers; a key is a number everywhere or an object everywhere.
+fn numbers() -> impl Strategy<Value = Json> {
+    let flat = || proptest::collection::btree_map("[ab]", number(), 0..3);
+    let below = proptest::collection::btree_map("[xy]", flat().prop_map(Json::Object), 0..3);
+    (flat(), below).prop_map(|(mut members, below)| {
+        members.extend(below);
+        Json::Object(members)
+    })
+}
+
+proptest! {
+    #[test]
+    fn it_does_not_matter_which_device_came_first(
+        (_, client, server) in versions(), later in later(),
+    ) {
+        prop_assert_eq!(
+            maximum(&client, &server, later),
+            maximum(&server, &client, swapped(later))
+        );
+    }
+
+    #[test]
+    fn a_side_with_itself_is_itself((_, client, _) in versions(), later in later()) {
+        prop_assert_eq!(maximum(&client, &client, later), client);
+    }
+
+    /// With the same side as the later one, or with the result as the later one.
+    #[test]
+    fn merging_again_changes_nothing((_, client, server) in versions(), later in later()) {
+        let merged = maximum(&client, &server, later);
+        for again in [later, Later::Server] {
+            prop_assert_eq!(&maximum(&client, &merged, again), &merged);
+        }
+        for again in [later, Later::Client] {
+            prop_assert_eq!(&maximum(&merged, &server, again), &merged);
+        }
+    }
+
+    /// Nobody is later than anybody where there are only numbers.
+    #[test]
+    fn numbers_merge_in_any_order(a in numbers(), b in numbers(), c in numbers()) {
+        let max = |a: &Json, b: &Json| maximum(a, b, Later::Client);
+        prop_assert_eq!(max(&a, &b), maximum(&a, &b, Later::Server));
+        prop_assert_eq!(max(&a, &b), max(&b, &a));
+        prop_assert_eq!(max(&max(&a, &b), &c), max(&a, &max(&b, &c)));
+    }
+
+    #[test]
+    fn results_are_acceptable_again_and_made_of_the_sides(
+        (_, client, server) in versions(), later in later(),
+    ) {
+        let merged = maximum(&client, &server, later);
+        prop_assert!(depth(&merged) <= depth(&client).max(depth(&server)));
+        prop_assert!(nothing_is_invented(&merged, &client, &server));
+        prop_assert!(may_be_sent(&merged));
     }
 }
