@@ -69,14 +69,9 @@ impl Merger {
         }
     }
 
-    /// Merges what both sides have.
+    /// Merges what both sides have. Only what is not entered is compared, so that the work grows
+    /// with the size of the documents and not with their depth as well.
     fn both(&mut self, base: Option<&Json>, client: &Json, server: &Json) -> Json {
-        if client == server || base == Some(client) {
-            return server.clone();
-        }
-        if base == Some(server) {
-            return client.clone();
-        }
         if let (Json::Object(client), Json::Object(server)) = (client, server) {
             return Json::Object(self.objects(base, client, server));
         }
@@ -86,6 +81,12 @@ impl Merger {
             IdList::of(server),
         ) {
             return Json::Array(self.id_lists(&base, &client, &server));
+        }
+        if client == server || base == Some(client) {
+            return server.clone();
+        }
+        if base == Some(server) {
+            return client.clone();
         }
         self.overlaps.insert(self.pointer.clone());
         self.later.of(client, server).clone()
