@@ -9,11 +9,12 @@ use std::sync::Arc;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ironflow_sync::domain::catalog::Catalog;
 use ironflow_sync::domain::clock::Millis;
-use ironflow_sync::domain::decide::decide;
+use ironflow_sync::domain::decide::{self, decide};
 use ironflow_sync::domain::entity::{Content, Document, Stored};
 use ironflow_sync::domain::item::{Item, ItemRules, RawItem, Sender, Submission};
 use ironflow_sync::domain::json::Json;
 use ironflow_sync::domain::plan::{BatchContext, Snapshot, plan};
+use ironflow_sync::domain::policy::Policy;
 use ironflow_sync::domain::scope::{DeviceId, UserId};
 use ironflow_sync::domain::version::Version;
 use uuid::Uuid;
@@ -43,13 +44,25 @@ const CASES: [(&str, Case); 3] = [
 
 fn one_item(c: &mut Criterion) {
     let mut group = c.benchmark_group("decide");
+    let phone = device("phone");
     for (name, case) in [CASES[0], CASES[1]] {
         let batch = batch(case, 1);
         let item = batch[0].item.as_ref().expect("valid");
         group.bench_function(name, |b| {
             b.iter_batched_ref(
                 || stored(case, item),
-                |stored| decide(Some(stored), None, black_box(item), &device("phone")),
+                |stored| {
+                    decide(&decide::Case {
+                        item: black_box(item),
+                        device: &phone,
+                        stored: Some(stored),
+                        written: None,
+                        kept: None,
+                        base: None,
+                        policy: &Policy::Ask,
+                        merge_bytes_max: 256 * KIB,
+                    })
+                },
                 BatchSize::SmallInput,
             );
         });
@@ -61,6 +74,8 @@ fn whole_batches(c: &mut Criterion) {
     let context = BatchContext {
         device: device("phone"),
         now: NOW,
+        catalog: Arc::new(Catalog::builtin()),
+        item_bytes_max: 256 * KIB,
         copy_bytes_max: 4 * KIB * KIB,
     };
     for (name, case) in CASES {
@@ -151,6 +166,7 @@ fn stored(case: Case, item: &Item) -> Stored {
         device_label: Some("Mia's tablet".to_owned()),
         foreign_version: version(STORED_VERSION - 1),
         edit_time: item.edit_time,
+        clock_offset_ms: 0,
         updated_at: NOW,
     }
 }

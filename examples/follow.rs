@@ -186,6 +186,15 @@ async fn watch(
                 alive.set_message(format!("live, heard at {}", utc(heartbeat.server_time)));
                 *cursor = heartbeat.cursor;
             }
+            Some(Event::Conflict(conflict)) => {
+                let state = if conflict.open { "waits" } else { "is settled" };
+                alive.suspend(|| {
+                    println!(
+                        "a conflict about {} {} {state}",
+                        conflict.entity_type, conflict.entity_id
+                    );
+                });
+            }
             // From a newer server.
             None => (),
         }

@@ -73,6 +73,7 @@ impl Watcher {
             }
             Event::CaughtUp(caught_up) => self.cursor.clone_from(&caught_up.cursor),
             Event::Heartbeat(heartbeat) => self.cursor.clone_from(&heartbeat.cursor),
+            Event::Conflict(_) => (),
         }
         event
     }

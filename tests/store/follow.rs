@@ -13,7 +13,7 @@ use ironflow_sync::domain::scope::{DeviceId, Scope, UserId};
 use ironflow_sync::feed::Feed;
 use ironflow_sync::presence::Presence;
 use ironflow_sync::pull::{Pull, PullRequest};
-use ironflow_sync::push::{Push, PushRequest};
+use ironflow_sync::push::{Push, PushRequest, PushRules};
 use ironflow_sync::store::device::DeviceInfo;
 use ironflow_sync::watch::{Event, Watch};
 use tokio::time::timeout;
@@ -71,7 +71,12 @@ async fn push_one(push: &Push) -> Uuid {
 async fn what_commits_while_nobody_reads_is_there_when_somebody_does() {
     let database = TestDatabase::new().await;
     let (store, feed) = (database.store(), Feed::new());
-    let push = Push::new(store.clone(), feed.clone(), TaskTracker::new(), 1_000);
+    let rules = PushRules {
+        catalog: Arc::new(Catalog::builtin()),
+        item_bytes_max: 1_000,
+        copy_bytes_max: 1_000,
+    };
+    let push = Push::new(store.clone(), feed.clone(), TaskTracker::new(), rules);
     let pull = Pull::new(store, Arc::new(Catalog::builtin()), Presence::default());
     let watch = Watch::new(pull, feed, LONG, CancellationToken::new());
     let request = PullRequest {
@@ -97,6 +102,7 @@ async fn what_commits_while_nobody_reads_is_there_when_somebody_does() {
                 Event::Changes { entities, .. } => break entities,
                 Event::CaughtUp { .. } => caught_up += 1,
                 Event::Heartbeat { .. } => panic!("not within an hour"),
+                Event::Conflict(_) => panic!("nothing conflicts"),
             }
         };
         let ids: Vec<Uuid> = entities.iter().map(|entity| entity.key.entity_id).collect();

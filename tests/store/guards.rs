@@ -2,10 +2,11 @@
 //! leaves no trace, and no connection goes back to the pool in a transaction.
 
 use ironflow_sync::domain::clock::Millis;
+use ironflow_sync::domain::conflict::InboxWrites;
 use ironflow_sync::domain::decide::Resolution;
 use ironflow_sync::domain::entity::{Document, EntityKey, EntityType, MutationId};
 use ironflow_sync::domain::json::Json;
-use ironflow_sync::domain::plan::{EntityWrite, NewVersion};
+use ironflow_sync::domain::plan::{Cause, EntityWrite, NewVersion, Plan, Reason};
 use ironflow_sync::domain::scope::{DeviceId, Scope, UserId};
 use ironflow_sync::domain::version::{Revision, Version};
 use ironflow_sync::error::Fault;
@@ -37,8 +38,15 @@ fn write(replaces: Option<i32>, to: i32) -> EntityWrite {
             document: Some(document.into()),
             foreign_version: Version::NONE,
             edit_time: Millis(1_700_000_000_000),
+            clock_offset_ms: 0,
+            began_at: None,
             mutation: MutationId(Uuid::new_v4()),
             resolution: Resolution::Applied,
+            reason: Reason {
+                cause: Cause::Push,
+                rule: None,
+                policy: None,
+            },
         }],
     }
 }
@@ -51,11 +59,14 @@ async fn push(store: &Store, write: EntityWrite) -> Result<(), Fault> {
         now: Millis(1_700_000_000_000),
     };
     let mut connection = store.connection().await?;
-    connection
-        .begin(&scope)
-        .await?
-        .write(&[write], &author)
-        .await?;
+    let batch = connection.begin(&scope).await?;
+    let plan = Plan {
+        answers: Vec::new(),
+        last_revision: batch.revision().after(1),
+        writes: vec![write],
+        inbox: InboxWrites::default(),
+    };
+    batch.write(&plan, &author).await?;
     connection.give_back();
     Ok(())
 }
