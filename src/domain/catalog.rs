@@ -185,6 +185,11 @@ impl Catalog {
         self.unlisted_known || self.types.contains_key(entity_type)
     }
 
+    /// The policy of types that are not listed; `None`: devices may not write them.
+    pub fn default_policy(&self) -> Option<&Policy> {
+        self.unlisted_known.then_some(&self.unlisted.policy)
+    }
+
     /// What a pull shows to an app of this schema: the types it names, or else all that are not
     /// on-demand; never one that is newer than the app.
     pub fn visible(&self, named: &[EntityType], schema: i32) -> VisibleTypes {
@@ -228,7 +233,11 @@ impl Catalog {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::domain::json::Json;
+    use crate::domain::policy::OnOverlap;
 
     fn catalog() -> Catalog {
         let since = |since| TypeRules {
@@ -252,6 +261,153 @@ mod tests {
             .iter()
             .filter_map(|name| EntityType::new(name))
             .collect()
+    }
+
+    /// The entities of workout apps: name, policy and its option, tier, whether they are shared.
+    const ENTITIES: [(&str, &str, Tier, bool); 24] = {
+        use Tier::{Core, OnDemand, Supporting};
+        [
+            ("workout", "ask", Core, false),
+            ("workout_session", "ask", Core, false),
+            ("workout_exercise", "merge_fields latest", Supporting, false),
+            (
+                "workout_exercise_set",
+                "merge_fields latest",
+                Supporting,
+                false,
+            ),
+            ("exercise_log", "merge_fields ask", Core, false),
+            ("exercise_log_set", "merge_fields latest", Core, false),
+            ("routine", "last_write_wins", Supporting, false),
+            ("routine_workout", "last_write_wins", Supporting, false),
+            ("routine_exercise", "merge_fields latest", Supporting, false),
+            ("superset", "last_write_wins", Supporting, false),
+            ("custom_exercise", "merge_fields latest", Supporting, false),
+            (
+                "exercise_definition",
+                "server_authoritative",
+                Supporting,
+                true,
+            ),
+            ("settings_option", "server_authoritative", Supporting, true),
+            ("personal_record", "last_write_wins", Core, false),
+            ("phase_statistics", "merge_max", Core, false),
+            ("volume", "merge_max", Supporting, false),
+            ("recovery", "latest_per_key days", Supporting, false),
+            ("progression", "ask", Core, false),
+            ("progress", "last_write_wins", Supporting, false),
+            ("profile", "ask", Supporting, false),
+            ("user_settings", "last_write_wins", Supporting, false),
+            ("gamification_stats", "merge_max", Supporting, false),
+            ("earned_badge", "last_write_wins", Supporting, false),
+            ("metric_sample_set", "last_write_wins", OnDemand, false),
+        ]
+    };
+
+    #[test]
+    fn the_built_in_catalog_has_the_entities_of_workout_apps_and_no_others() {
+        let catalog = Catalog::builtin();
+        assert_eq!(catalog.types().count(), ENTITIES.len());
+        assert_eq!(catalog.default_policy(), None);
+        for (name, policy, tier, shared) in ENTITIES {
+            let rules = &catalog.types[&EntityType::new(name).expect(name)];
+            let option = match &rules.policy {
+                Policy::MergeFields {
+                    on_overlap: OnOverlap::Latest,
+                } => " latest",
+                Policy::MergeFields {
+                    on_overlap: OnOverlap::Ask,
+                } => " ask",
+                Policy::LatestPerKey { key } => &format!(" {key}"),
+                Policy::Ask
+                | Policy::LastWriteWins
+                | Policy::MergeMax
+                | Policy::ServerAuthoritative => "",
+            };
+            assert_eq!(format!("{}{option}", rules.policy.name()), policy, "{name}");
+            assert_eq!(
+                (rules.tier, rules.shared, rules.since),
+                (tier, shared, 0),
+                "{name}"
+            );
+            assert_eq!(rules.retention, Retention::default(), "{name}");
+            let twice = ["workout", "workout_session"].contains(&name);
+            assert_eq!(rules.duplicates.is_some(), twice, "{name}");
+            if let Some(rule) = &rules.duplicates {
+                assert_eq!(rule.time_keys, ["date", "sessionDate", "session_date"]);
+                assert_eq!(rule.tolerance_ms, 300_000);
+            }
+        }
+    }
+
+    fn accepts(name: &str, document: &serde_json::Value) -> bool {
+        let rules = &Catalog::builtin().types[&EntityType::new(name).expect(name)];
+        let document = Json::from_device(document.to_string().as_bytes()).expect("a document");
+        let schema = rules.schema.as_ref().expect("a schema");
+        schema.violations(&document).is_empty()
+    }
+
+    #[test]
+    fn the_built_in_schemas_let_pass_whatever_they_do_not_know() {
+        let unknown = json!({"anything": [{"else": null}], "": 1});
+        for (name, ..) in ENTITIES {
+            assert!(accepts(name, &json!({})), "{name}");
+            assert!(accepts(name, &unknown), "{name}");
+        }
+        for (name, document) in [
+            (
+                "workout",
+                json!({"exercises": [{"sets": [{"weight": 102.5, "reps": 8, "rpe": 7.5}]}]}),
+            ),
+            (
+                "workout",
+                json!({"exercises": ["an id", null, {"sets": null, "rest": "2 min"}]}),
+            ),
+            (
+                "workout_session",
+                json!({"session_date": 1_700_000_000_000_i64, "is_shared": 1}),
+            ),
+            ("routine_exercise", json!({"sets": 3, "order": 1.5})),
+            (
+                "volume",
+                json!({"week": "2024-W07", "muscleGroups": {"chest": {"sets": 12}}}),
+            ),
+            (
+                "recovery",
+                json!({"days": {"2024-02-12": {"sleep": 7.5, "updatedAt": "now"}}}),
+            ),
+            (
+                "exercise_definition",
+                json!({"mechanic": null, "equipment": null, "primaryMuscles": ["abs"]}),
+            ),
+        ] {
+            assert!(accepts(name, &document), "{name}: {document}");
+        }
+    }
+
+    #[test]
+    fn the_built_in_schemas_refuse_other_types_and_ranges_of_what_they_know() {
+        for (name, document) in [
+            ("workout", json!({"title": 7})),
+            ("workout", json!({"estimated_duration": -1})),
+            ("workout", json!({"exercises": {}})),
+            (
+                "workout",
+                json!({"exercises": [{"sets": [{}, {"reps": "8"}]}]}),
+            ),
+            ("workout_session", json!({"sharedWith": "leo"})),
+            ("exercise_log", json!({"sets": [{"rpe": 11}]})),
+            ("exercise_log_set", json!({"done": "yes"})),
+            ("gamification_stats", json!({"best_streak": -3})),
+            ("recovery", json!({"days": {"2024-02-12": 7}})),
+            (
+                "volume",
+                json!({"muscle_groups": {"chest": {"sets": "many"}}}),
+            ),
+            ("profile", json!({"birthYear": 90.5})),
+        ] {
+            assert!(!accepts(name, &document), "{name}: {document}");
+        }
     }
 
     #[test]

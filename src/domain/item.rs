@@ -365,7 +365,13 @@ mod tests {
     #[test]
     fn bad_fields_are_named_with_what_was_expected() {
         type Case = (&'static str, RejectionCode, fn(&mut RawItem));
-        let cases: [Case; 17] = [
+        let cases: [Case; 19] = [
+            ("entity_type", RejectionCode::UnknownEntityType, |r| {
+                r.entity_type = "workouts".into();
+            }),
+            ("data", RejectionCode::InvalidData, |r| {
+                r.data = b"{\"title\":7}".to_vec()
+            }),
             ("entity_type", RejectionCode::InvalidItem, |r| {
                 r.entity_type.clear()
             }),

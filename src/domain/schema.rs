@@ -24,6 +24,15 @@ const DESCRIPTION_CHARS_MAX: usize = 300;
 #[derive(Clone)]
 pub struct Schema(Arc<Validator>);
 
+/// What is wrong with a schema itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchemaProblem {
+    /// JSON Pointer into the schema.
+    pub pointer: String,
+    /// What was expected there.
+    pub expected: String,
+}
+
 impl fmt::Debug for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Schema").finish_non_exhaustive()
@@ -37,8 +46,8 @@ impl Schema {
     ///
     /// # Errors
     ///
-    /// What was expected of the schema, and where in it.
-    pub fn new(schema: &Value) -> Result<Self, Violation> {
+    /// The first problem of the schema.
+    pub fn new(schema: &Value) -> Result<Self, SchemaProblem> {
         jsonschema::options()
             .offline()
             .should_validate_formats(true)
@@ -96,35 +105,35 @@ fn number_value(number: &Decimal) -> Value {
 }
 
 fn violation(error: &ValidationError<'_>) -> Violation {
-    let mut description = format!("expected {}", expected(error));
+    Violation {
+        path: error.instance_path().as_str().to_owned(),
+        description: format!("expected {}", cut(expected(error))),
+    }
+}
+
+fn schema_problem(error: &ValidationError<'_>) -> SchemaProblem {
+    // A pattern is only looked at after the schema as a whole has been found to be one.
+    let is_pattern =
+        matches!(error.kind(), ValidationErrorKind::Format { format } if format == "regex");
+    let pointer = match error.instance_path().as_str() {
+        "" => error.schema_path(),
+        _ => error.instance_path(),
+    };
+    SchemaProblem {
+        pointer: pointer.as_str().to_owned(),
+        expected: match is_pattern {
+            true => "a regular expression without look-around and back-references".to_owned(),
+            false => cut(expected(error)),
+        },
+    }
+}
+
+fn cut(mut description: String) -> String {
     if let Some((end, _)) = description.char_indices().nth(DESCRIPTION_CHARS_MAX) {
         description.truncate(end);
         description.push('…');
     }
-    Violation {
-        path: error.instance_path().as_str().to_owned(),
-        description,
-    }
-}
-
-/// What is wrong with a schema itself.
-fn schema_problem(error: &ValidationError<'_>) -> Violation {
-    let found = violation(error);
-    // A pattern is only looked at after the schema as a whole has been found to be one.
-    let is_pattern =
-        matches!(error.kind(), ValidationErrorKind::Format { format } if format == "regex");
-    Violation {
-        path: match found.path.as_str() {
-            "" => error.schema_path().as_str().to_owned(),
-            _ => found.path,
-        },
-        description: match is_pattern {
-            true => {
-                "expected a regular expression without look-around and back-references".to_owned()
-            }
-            false => found.description,
-        },
-    }
+    description
 }
 
 /// What a schema expects where it was not fulfilled. Only words of the schema, nothing of the data.
@@ -176,7 +185,7 @@ fn expected(error: &ValidationError<'_>) -> String {
             "text whose pattern can be checked".to_owned()
         }
         Kind::Custom { message, .. } => message.clone(),
-        Kind::Referencing(problem) => format!("references within the schema: {problem}"),
+        Kind::Referencing(_) => "references that stay within the schema".to_owned(),
     }
 }
 
@@ -211,5 +220,252 @@ pub(super) fn either(choices: impl Iterator<Item = String>) -> String {
     match choices.as_slice() {
         [before @ .., last] if !before.is_empty() => format!("{} or {last}", before.join(", ")),
         all => all.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn violations(schema: Value, document: &Value) -> Vec<(String, String)> {
+        let schema = Schema::new(&schema).expect("a schema");
+        let document = Json::from_device(document.to_string().as_bytes()).expect("a document");
+        let found = schema.violations(&document);
+        found.into_iter().map(|v| (v.path, v.description)).collect()
+    }
+
+    /// What a value is under a schema: its place, and what was expected of it.
+    #[test]
+    fn what_a_schema_expects_is_told_without_what_was_sent() {
+        for (schema, value, place, expected) in [
+            (json!({"type": "string"}), json!(7), "", "text"),
+            (
+                json!({"type": ["integer", "null"]}),
+                json!(7.5),
+                "",
+                "null or a whole number",
+            ),
+            (
+                json!({"enum": ["oneADay", null, 2]}),
+                json!("hunter2"),
+                "",
+                "\"oneADay\", null or 2",
+            ),
+            (json!({"const": "v1"}), json!("hunter2"), "", "\"v1\""),
+            (json!({"minimum": 0}), json!(-0.5), "", "at least 0"),
+            (json!({"maximum": 10}), json!(10.1), "", "at most 10"),
+            (json!({"exclusiveMinimum": 0}), json!(0), "", "more than 0"),
+            (json!({"exclusiveMaximum": 1}), json!(1), "", "less than 1"),
+            (
+                json!({"multipleOf": 0.25}),
+                json!(0.3),
+                "",
+                "a multiple of 0.25",
+            ),
+            (
+                json!({"minLength": 3}),
+                json!("é!"),
+                "",
+                "at least 3 characters",
+            ),
+            (
+                json!({"maxLength": 1}),
+                json!("hunter2"),
+                "",
+                "at most 1 characters",
+            ),
+            (
+                json!({"pattern": "^[a-z]+$"}),
+                json!("hunter2"),
+                "",
+                "text that matches ^[a-z]+$",
+            ),
+            (
+                json!({"format": "date"}),
+                json!("hunter2"),
+                "",
+                "text of the format date",
+            ),
+            (
+                json!({"minItems": 2}),
+                json!([1]),
+                "",
+                "at least 2 elements",
+            ),
+            (json!({"maxItems": 0}), json!([1]), "", "at most 0 elements"),
+            (
+                json!({"uniqueItems": true}),
+                json!([1, 1.0]),
+                "",
+                "each element once",
+            ),
+            (
+                json!({"contains": {"const": 1}}),
+                json!([2]),
+                "",
+                "an element that the schema asks for",
+            ),
+            (
+                json!({"items": {"type": "null"}}),
+                json!([null, 1]),
+                "/1",
+                "null",
+            ),
+            (
+                json!({"required": ["reps"]}),
+                json!({}),
+                "",
+                "the key \"reps\"",
+            ),
+            (
+                json!({"minProperties": 1}),
+                json!({}),
+                "",
+                "at least 1 keys",
+            ),
+            (
+                json!({"maxProperties": 0}),
+                json!({"hunter2": 1}),
+                "",
+                "at most 0 keys",
+            ),
+            (
+                json!({"properties": {"a": {}}, "additionalProperties": false}),
+                json!({"hunter2": 1}),
+                "",
+                "no other keys than the schema describes",
+            ),
+            (
+                json!({"propertyNames": {"maxLength": 2}}),
+                json!({"hunter2": 1}),
+                "",
+                "keys that fit: at most 2 characters",
+            ),
+            (
+                json!({"properties": {"a/b": {"type": "boolean"}}}),
+                json!({"a/b": 1}),
+                "/a~1b",
+                "true or false",
+            ),
+            (
+                json!({"anyOf": [{"type": "null"}, {"enum": ["kg", "lb"]}]}),
+                json!("hunter2"),
+                "",
+                "null or \"kg\" or \"lb\"",
+            ),
+            (
+                json!({"oneOf": [{"type": "array"}, {"properties": {"x": {"type": "null"}}}]}),
+                json!({"x": "hunter2"}),
+                "",
+                "what one of the schema's alternatives describes",
+            ),
+            (
+                json!({"not": {"type": "string"}}),
+                json!("hunter2"),
+                "",
+                "nothing that the schema rules out",
+            ),
+            (
+                json!(false),
+                json!("hunter2"),
+                "",
+                "nothing that the schema rules out",
+            ),
+        ] {
+            let at = json!({"properties": {"at": schema}});
+            let found = violations(at, &json!({"at": value}));
+            let wanted = (format!("/at{place}"), format!("expected {expected}"));
+            assert_eq!(found, [wanted]);
+        }
+    }
+
+    #[test]
+    fn numbers_are_compared_by_value_also_beyond_64_bits_and_doubles() {
+        let number =
+            json!({"properties": {"n": {"type": "integer", "minimum": 100, "maximum": 1e300}}});
+        let schema = Schema::new(&number).expect("a schema");
+        for (text, fine) in [
+            ("100", true),
+            ("1e2", true),
+            ("100.0", true),
+            ("99.999", false),
+            ("9223372036854775807", true),
+            ("18446744073709551616", true),
+            ("1e299", true),
+            ("1e301", false),
+            ("99e308", false),
+            ("-99e308", false),
+            ("1e-308", false),
+        ] {
+            let document = Json::from_device(format!("{{\"n\":{text}}}").as_bytes());
+            let found = schema.violations(&document.expect("a document"));
+            assert_eq!(found.is_empty(), fine, "{text}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn problems_are_bounded_and_come_in_the_same_order() {
+        let schema = || json!({"additionalProperties": {"additionalProperties": {"type": "null"}}});
+        let members = |length: usize| {
+            let key = |n| format!("{n:0>length$}");
+            json!({"a": Map::from_iter((0..100).map(|n| (key(n), json!(n))))})
+        };
+        let many = violations(schema(), &members(2));
+        let places: Vec<&str> = many.iter().map(|(place, _)| place.as_str()).collect();
+        let expected: Vec<String> = (0..20).map(|n| format!("/a/{n:02}")).collect();
+        assert_eq!(places, expected);
+        assert_eq!(
+            violations(schema(), &members(1000)).len(),
+            4,
+            "4 KiB of places"
+        );
+        assert_eq!(
+            violations(schema(), &members(9000)).len(),
+            1,
+            "always the first"
+        );
+        let long = json!({"properties": {"a": {"enum": ["kg".repeat(1000)]}}});
+        let found = violations(long, &json!({"a": 1}));
+        assert!(found[0].1.chars().count() < 320, "{found:?}");
+    }
+
+    /// A device's text can not make a pattern slow: with a backtracking engine this never ends.
+    #[test]
+    fn patterns_match_in_linear_time() {
+        let schema = json!({"properties": {"a": {"pattern": "^(a|a)*(a|a)*b?$|^((a+)+)+$"}}});
+        let text = format!("{}!", "a".repeat(10_000));
+        assert_eq!(violations(schema, &json!({"a": text})).len(), 1);
+        let look_around = json!({"pattern": "^(?!a)"});
+        let refused = Schema::new(&look_around).expect_err("look-around");
+        assert_eq!(refused.pointer, "/pattern");
+    }
+
+    #[test]
+    fn a_schema_that_leads_to_itself_comes_to_an_end() {
+        for schema in [
+            json!({"$ref": "#"}),
+            json!({"allOf": [{"$ref": "#"}]}),
+            json!({"properties": {"a": {"$ref": "#"}}, "type": "object"}),
+        ] {
+            assert_eq!(violations(schema, &json!({"a": {"a": {}}})), []);
+        }
+    }
+
+    #[test]
+    fn references_stay_within_the_schema() {
+        let within =
+            json!({"$defs": {"a": {"type": "null"}}, "properties": {"a": {"$ref": "#/$defs/a"}}});
+        assert_eq!(violations(within, &json!({"a": 1})).len(), 1);
+        for elsewhere in [
+            "https://example.com/a.json",
+            "file:///etc/passwd",
+            "a.json",
+            "#/$defs/b",
+        ] {
+            let refused = Schema::new(&json!({"$ref": elsewhere})).expect_err(elsewhere);
+            assert_eq!(refused.expected, "references that stay within the schema");
+        }
     }
 }

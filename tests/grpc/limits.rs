@@ -1,5 +1,7 @@
 //! The limits of section 8: what is just within them, and what is beyond.
 
+use ironflow_sync::domain::catalog::{Catalog, TypeRules};
+use ironflow_sync::domain::policy::Policy;
 use ironflow_sync::grpc::proto::Resolution::{Applied, NeedsUser, Unchanged};
 use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
 use ironflow_sync::grpc::proto::{ErrorCode, SyncItem, SyncRequest};
@@ -12,7 +14,7 @@ use uuid::Uuid;
 
 use super::{check_status, count, versions};
 use crate::support::service::token;
-use crate::support::{Device, TestService, delete, put, put_bytes};
+use crate::support::{Device, TestDatabase, TestService, delete, put, put_bytes};
 
 /// Levels of objects, one in the other.
 pub fn nested(levels: usize) -> String {
@@ -26,7 +28,10 @@ pub fn sized(bytes: usize) -> String {
 
 #[tokio::test]
 async fn what_is_just_within_the_limits_is_applied() {
-    let service = TestService::start().await;
+    let longest_type = "w".repeat(64);
+    let types = ["workout", &longest_type].map(|name| (name, TypeRules::with(Policy::Ask)));
+    let catalog = Catalog::new(types);
+    let service = TestService::knowing(TestDatabase::new().await, &[], catalog).await;
     let sql = service.database.client().await;
     let mut phone = service.device("mia", "phone").await;
     let long_number = format!("{{\"a\":{}}}", "7".repeat(64));

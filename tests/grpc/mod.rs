@@ -2,11 +2,13 @@
 //!
 //! `rules`, `replays`, `groups`: section 3 of docs/protocol.md; `races`: many at once; `pull`, `watch`: section 6. `devices`: what
 //! is kept of them, and their clocks. `bad_input`, `bad_calls`, `limits`, `verbatim`: what is refused,
-//! and what is not. `isolation`: users. `faults`, `sessions`, `outage`: what breaks. `service`,
+//! and what is not. `catalog`: entity types.
+//! `isolation`: users. `faults`, `sessions`, `outage`: what breaks. `service`,
 //! `shutdown`: what stands around the calls. `wire`: the bytes of apps in the field.
 
 mod bad_calls;
 mod bad_input;
+mod catalog;
 mod convergence;
 mod devices;
 mod faults;

@@ -10,7 +10,7 @@ use super::reader::{Problem, ReadFile, Reader, Section, one_of};
 use super::{Catalog, DuplicateRule, Retention, Tier, TypeRules};
 use crate::domain::entity::EntityType;
 use crate::domain::policy::{OnOverlap, Policy};
-use crate::domain::schema::Schema;
+use crate::domain::schema::{Schema, SchemaProblem};
 
 /// Longest time anything is kept, in days: a hundred years.
 const DAYS_MAX: i64 = 36_500;
@@ -33,15 +33,15 @@ pub(super) fn read(text: &str, read_file: ReadFile<'_>) -> Result<Catalog, Vec<P
         let at = error.span().unwrap_or_default();
         reader.complain("", at, format!("TOML: {}", error.message()));
     }
-    if !reader.problems.is_empty() {
-        return Err(reader.problems);
-    }
-    let catalog = reader.catalog(&Section {
-        path: String::new(),
-        at: 0..0,
-        table: document.get_ref(),
+    // What a text that is no TOML seems to say is not worth complaining about.
+    let catalog = reader.problems.is_empty().then(|| {
+        reader.catalog(&Section {
+            path: String::new(),
+            at: 0..0,
+            table: document.get_ref(),
+        })
     });
-    if reader.problems.is_empty() {
+    if let Some(catalog) = catalog.filter(|_| reader.problems.is_empty()) {
         return Ok(catalog);
     }
     reader
@@ -233,59 +233,82 @@ impl Reader<'_> {
 
     fn schema(&mut self, section: &Section<'_>) -> Option<Schema> {
         if section.has("schema") && section.has("schema_file") {
+            let path = section.path_of("schema_file");
             let expected = "nothing, as there is a schema already";
-            self.complain(
-                &section.path_of("schema_file"),
-                section.at("schema_file"),
-                expected,
-            );
+            self.complain(&path, section.at("schema_file"), expected);
             return None;
         }
-        if let Some((_, value)) = section.table.get_key_value("schema") {
-            let path = section.path_of("schema");
-            let DeValue::Table(_) = value.get_ref() else {
-                self.complain(&path, value.span(), "a table, the JSON Schema");
-                return None;
-            };
-            let schema = self.json(&path, value)?;
-            return self.compiled(&path, section.at("schema"), &schema);
-        }
-        let file = self.text(section, "schema_file")?;
-        let (path, at) = (section.path_of("schema_file"), section.at("schema_file"));
-        let text = match (self.read_file)(file) {
-            Ok(text) => text,
-            Err(expected) => {
-                self.complain(&path, at, expected);
-                return None;
-            }
-        };
-        match serde_json::from_str(&text) {
-            Ok(schema) => self.compiled(&path, at, &schema),
-            Err(error) => {
-                self.complain(&path, at, format!("JSON in the file: {error}"));
-                None
-            }
+        match section.table.get_key_value("schema") {
+            Some((key, value)) => self.schema_inline(section.path_of("schema"), key.span(), value),
+            None => self.schema_file(section),
         }
     }
 
-    fn compiled(
+    fn schema_inline(
         &mut self,
-        path: &str,
+        path: String,
         at: Range<usize>,
-        schema: &serde_json::Value,
+        value: &Spanned<DeValue<'_>>,
     ) -> Option<Schema> {
-        let compiled = Schema::new(schema);
-        compiled
-            .map_err(|violation| {
-                let place = match violation.path.as_str() {
-                    "" => String::new(),
-                    pointer => format!(" at {pointer}"),
-                };
-                let expected = format!("a JSON Schema{place}: {}", violation.description);
-                self.complain(path, at, expected);
-            })
-            .ok()
+        let DeValue::Table(_) = value.get_ref() else {
+            self.complain(&path, value.span(), "a table, the JSON Schema");
+            return None;
+        };
+        let schema = self.json(&path, value)?;
+        let compiled = Schema::new(&schema);
+        let complained = compiled.map_err(|SchemaProblem { pointer, expected }| {
+            let (path, at) = place_in(value, &pointer, path, at);
+            self.complain(&path, at, format!("{expected}, as JSON Schema has it"));
+        });
+        complained.ok()
     }
+
+    fn schema_file(&mut self, section: &Section<'_>) -> Option<Schema> {
+        let file = self.text(section, "schema_file")?;
+        let json = |text: String| {
+            let json = serde_json::from_str(&text);
+            json.map_err(|error| format!("JSON in the file: {error}"))
+        };
+        let compiled = |json| {
+            Schema::new(&json).map_err(|SchemaProblem { pointer, expected }| {
+                format!("a JSON Schema in the file, at {pointer:?} {expected}")
+            })
+        };
+        let schema = (self.read_file)(file).and_then(json).and_then(compiled);
+        let complained = schema.map_err(|expected| {
+            let path = section.path_of("schema_file");
+            self.complain(&path, section.at("schema_file"), expected);
+        });
+        complained.ok()
+    }
+}
+
+/// The keys and the place that a JSON Pointer leads to below a value, as far as it leads.
+fn place_in(
+    value: &Spanned<DeValue<'_>>,
+    pointer: &str,
+    mut path: String,
+    mut at: Range<usize>,
+) -> (String, Range<usize>) {
+    let mut value = value;
+    for step in pointer.split('/').skip(1) {
+        let step = step.replace("~1", "/").replace("~0", "~");
+        let element = || value.get_ref().get(step.parse::<usize>().ok()?);
+        if let DeValue::Table(table) = value.get_ref() {
+            let Some((key, entry)) = table.get_key_value(step.as_str()) else {
+                break;
+            };
+            let section = Section { path, at, table };
+            (path, at) = (section.path_of(&step), key.span());
+            value = entry;
+        } else if let Some(element) = element() {
+            (path, at) = (format!("{path}[{step}]"), element.span());
+            value = element;
+        } else {
+            break;
+        }
+    }
+    (path, at)
 }
 
 #[cfg(test)]
@@ -499,9 +522,9 @@ mod tests {
             ),
             (
                 ask("schema = { type = 'txt' }"),
-                (3, 1),
-                "types.a.schema",
-                "at /type: expected \"array\", ",
+                (3, 12),
+                "types.a.schema.type",
+                "\"array\", ",
             ),
             (
                 ask("schema = { const = [1, 1979-05-27] }"),
@@ -519,13 +542,31 @@ mod tests {
                 ask("schema = { '$ref' = 'https://example.com/a.json' }"),
                 (3, 1),
                 "types.a.schema",
-                "references within the schema",
+                "references that stay within the schema",
             ),
             (
                 ask("schema = { pattern = '(?=a)b' }"),
-                (3, 1),
-                "types.a.schema",
-                "at /pattern: expected a regular expression without look-around",
+                (3, 12),
+                "types.a.schema.pattern",
+                "a regular expression without look-around",
+            ),
+            (
+                ask("[types.a.schema.properties.reps]\nminimum = 'none'"),
+                (4, 1),
+                "types.a.schema.properties.reps.minimum",
+                "a number, as JSON Schema has it",
+            ),
+            (
+                ask("schema = { allOf = [{}, { 'required' = 'x' }] }"),
+                (3, 27),
+                "types.a.schema.allOf[1].required",
+                "a list, as JSON Schema has it",
+            ),
+            (
+                ask("schema = { patternProperties = { '~/(' = {} } }"),
+                (3, 34),
+                "types.a.schema.patternProperties.\"~/(\"",
+                "a regular expression",
             ),
             (
                 ask("schema = {}\nschema_file = 'workout.json'"),
@@ -555,7 +596,7 @@ mod tests {
                 ask("schema_file = 'wrong.json'"),
                 (3, 1),
                 "types.a.schema_file",
-                "at /properties/reps/minimum: expected a number",
+                "at \"/properties/reps/minimum\" a number",
             ),
         ] {
             let problems = problems(&text);
