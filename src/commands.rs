@@ -1,5 +1,6 @@
 //! What the program does: serve, and what an operator does beside it.
 
+mod catalog;
 mod library;
 mod secret;
 mod welcome;
@@ -13,7 +14,6 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::{Command, Config};
-use crate::domain::catalog::Catalog;
 use crate::domain::clock::Millis;
 use crate::domain::scope::{USER_ID_BYTES_MAX, UserId};
 use crate::postgres::{Cluster, ClusterConfig};
@@ -50,12 +50,14 @@ pub async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         Command::Serve => serve(&config).await,
         Command::Migrate => migrate_only(&config).await,
         Command::NewEpoch => new_epoch(&config).await,
+        Command::Catalog { command } => catalog::run(&config, command),
         Command::Library { command } => library::run(&config, command).await,
         Command::Token { user, hours } => token(&config, &user, hours),
     }
 }
 
 async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
+    let catalog = catalog::in_effect(config)?;
     let address = config.listen.listen;
     let listener = TcpListener::bind(address)
         .await
@@ -85,7 +87,7 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     let service = Service {
         store: database.store.clone(),
         keys,
-        catalog: Catalog::builtin(),
+        catalog,
     };
     let served = server::serve(service, config, listener, shutdown).await;
     database.close().await;

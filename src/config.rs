@@ -29,6 +29,15 @@ pub struct Config {
     /// How watchers hear of changes.
     #[command(flatten)]
     pub watching: Watching,
+    /// The catalog of entity types, a TOML file [default: the built-in one, for workout apps]
+    #[arg(
+        long,
+        env = "IRONFLOW_CATALOG",
+        value_name = "FILE",
+        global = true,
+        help_heading = "Catalog"
+    )]
+    pub catalog: Option<PathBuf>,
     /// What to log: a level, or directives such as ironflow_sync=debug,warn
     #[arg(long, env = "IRONFLOW_LOG", default_value = "info", global = true)]
     pub log: String,
@@ -49,6 +58,12 @@ pub enum Command {
         #[command(subcommand)]
         command: LibraryCommand,
     },
+    /// Which entity types there are, and how their conflicts are settled
+    Catalog {
+        /// What to do with it
+        #[command(subcommand)]
+        command: CatalogCommand,
+    },
     /// Print a token for a user, signed with the service's secret
     Token {
         /// The user id the token is for
@@ -58,6 +73,18 @@ pub enum Command {
         #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=87_600))]
         hours: u32,
     },
+}
+
+/// What to do with the catalog of entity types.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum CatalogCommand {
+    /// Look for problems in a catalog; each is told with line, key and what was expected
+    Check {
+        /// The file
+        file: PathBuf,
+    },
+    /// Print the catalog in effect
+    Show,
 }
 
 /// What to do with shared reference data.

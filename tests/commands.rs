@@ -37,6 +37,7 @@ fn program(arguments: &[&str]) -> Command {
         "IRONFLOW_JWT_SECRET",
         "IRONFLOW_LISTEN",
         "IRONFLOW_DATA_DIR",
+        "IRONFLOW_CATALOG",
     ] {
         command.env_remove(variable);
     }
@@ -348,6 +349,85 @@ fn migrate_brings_a_folder_up_to_date_once() {
         "The tables are up to date.\n"
     );
     assert_eq!(postmaster(folder.path()), None, "Postgres has stopped");
+}
+
+/// The commands that read a catalog.
+fn reads_catalog(catalog: &str) -> [Vec<&str>; 4] {
+    [
+        vec!["catalog", "check", catalog],
+        vec!["catalog", "show", "--catalog", catalog],
+        vec!["--catalog", catalog, "--listen", "127.0.0.1:0"],
+        [
+            &["--catalog", catalog][..],
+            &["library", "load", "x.json", "--type", "x"],
+        ]
+        .concat(),
+    ]
+}
+
+#[test]
+fn a_bad_catalog_is_refused_by_line_key_and_what_was_expected_before_anything_starts() {
+    let folder = folder();
+    let file = folder.path().join("catalog.toml");
+    let bad = "[types.workout]\npolicy = 'lww'\n\n[types.log]\npolicy = 'ask'\nteir = 'core'\n\
+               schema_file = 'log.json'\n";
+    fs::write(&file, bad).expect("a file");
+    let name = file.to_str().expect("UTF-8");
+    for arguments in reads_catalog(name) {
+        let refused = output(&arguments);
+        assert_eq!(refused.status.code(), Some(1), "{arguments:?}");
+        assert_eq!(String::from_utf8_lossy(&refused.stdout), "");
+        let text = stderr(&refused);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "{text}");
+        for (line, place) in lines.into_iter().skip(1).zip([
+            ":2:10: types.workout.policy: expected \"ask\", ",
+            ":6:1: types.log.teir: expected one of the keys policy, ",
+            ":7:1: types.log.schema_file: expected a file to read, beside the catalog: ",
+        ]) {
+            assert!(line.starts_with(&format!("{name}{place}")), "{line}");
+        }
+    }
+    for arguments in reads_catalog("/nowhere/catalog.toml") {
+        let missing = output(&arguments);
+        assert_eq!(missing.status.code(), Some(1), "{arguments:?}");
+        let expected = "/nowhere/catalog.toml: expected a catalog to read";
+        assert!(stderr(&missing).contains(expected), "{}", stderr(&missing));
+    }
+}
+
+#[test]
+fn the_catalog_in_effect_can_be_shown_and_what_is_shown_is_a_catalog() {
+    let folder = folder();
+    let shown = folder.path().join("shown.toml");
+    let check = |summary: &str| {
+        let checked = output(&["catalog", "check", shown.to_str().expect("UTF-8")]);
+        assert!(checked.status.success(), "{}", stderr(&checked));
+        let out = String::from_utf8_lossy(&checked.stdout).into_owned();
+        assert_eq!(out, format!("{}: {summary}\n", shown.display()));
+    };
+    let builtin = output(&["catalog", "show"]).stdout;
+    fs::write(&shown, &builtin).expect("a file");
+    check("24 entity types, all others are refused");
+
+    // Schema files lie beside the catalog, wherever the program runs.
+    let file = folder.path().join("catalog.toml");
+    let text =
+        "default_policy = 'merge_max'\n[types.log]\npolicy = 'ask'\nschema_file = 'log.json'\n";
+    fs::write(&file, format!("\u{feff}{text}")).expect("a file");
+    fs::write(folder.path().join("log.json"), "{}").expect("a file");
+    let mut show = program(&["catalog", "show"]);
+    let own = show
+        .env("IRONFLOW_CATALOG", &file)
+        .output()
+        .expect("it runs");
+    let own = String::from_utf8(own.stdout).expect("UTF-8");
+    assert_eq!(
+        own,
+        format!("# The catalog in {:?}\n{text}", file.display().to_string())
+    );
+    fs::write(&shown, own).expect("a file");
+    check("1 entity types, all others by merge_max");
 }
 
 /// As root this steps down to `nobody`; as anybody else the other tests have shown it already.

@@ -283,7 +283,7 @@ async fn only_shared_types_can_be_loaded_from_files_that_are_there() {
         let refused = library.run(EXERCISES, entity_type, &[]).await;
         assert!(!refused.success);
         let expected = format!(
-            "--type: expected a shared type (exercise_definition or settings_option), got {entity_type:?}"
+            "--type: expected a shared type of the catalog (exercise_definition, settings_option), got {entity_type:?}"
         );
         assert!(refused.err.contains(&expected), "{}", refused.err);
     }

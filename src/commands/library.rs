@@ -11,10 +11,9 @@ use thiserror::Error as ThisError;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::{Database, now, print};
+use super::{Database, catalog, now, print};
 use crate::config::{Config, LibraryCommand};
 use crate::domain::answer::Answer;
-use crate::domain::catalog::Catalog;
 use crate::domain::decide::Resolution;
 use crate::domain::entity::EntityType;
 use crate::domain::item::{Change, Item, ItemRules, RawItem, Rejection, Sender, Submission};
@@ -52,8 +51,8 @@ enum LibraryError {
         pointer: String,
         problem: String,
     },
-    #[error("--type: expected a shared type (exercise_definition or settings_option), got {0:?}")]
-    NotShared(String),
+    #[error("--type: expected a shared type of the catalog ({0}), got {1:?}")]
+    NotShared(String, String),
     #[error("the object with the id {0} can not be stored: {1}")]
     Refused(Uuid, String),
 }
@@ -66,9 +65,13 @@ pub(super) async fn run(config: &Config, command: LibraryCommand) -> Result<(), 
         key,
         prune,
     } = command;
-    let catalog = Catalog::builtin();
+    let catalog = catalog::in_effect(config)?;
     let shared = EntityType::new(&entity_type).filter(|known| catalog.rules(known).shared);
-    let entity_type = shared.ok_or(LibraryError::NotShared(entity_type))?;
+    let entity_type = shared.ok_or_else(|| {
+        let types = catalog.types().filter(|(_, rules)| rules.shared);
+        let shared: Vec<&str> = types.map(|(name, _)| name.as_str()).collect();
+        LibraryError::NotShared(shared.join(", "), entity_type)
+    })?;
     let rules = ItemRules {
         catalog: &catalog,
         item_bytes_max: config.limits.item_bytes_max,
@@ -137,7 +140,10 @@ impl<'a> Operator<'a> {
             }
             let item = self
                 .item(id, "update", text.as_bytes().to_vec())
-                .map_err(|rejection| problem("", rejection.message))?;
+                .map_err(|rejection| match rejection.violations.first() {
+                    Some(first) => problem(&first.path, first.description.clone()),
+                    None => problem("", rejection.message),
+                })?;
             items.push(item);
         }
         Ok(items)
