@@ -33,6 +33,13 @@ alter table entity_versions
     add constraint entity_versions_cause_known check (cause in ('push', 'resolve', 'restore')),
     add constraint entity_versions_rule_known check (rule between 2 and 9);
 
+-- The order of changes, only for those who say that they read by it (`revision > 0`). As long as the
+-- planner knows nothing of a young table it takes any index that begins with the scope to be as good as
+-- the primary key, and would read a whole scope to find one entity.
+alter table entities drop constraint entities_revision_key;
+create unique index entities_revision_key on entities (scope, revision) where revision > 0;
+alter table entities add constraint entities_revision_positive check (revision > 0);
+
 -- Finds what was recorded at about the same time.
 create index entities_began_at_idx on entities (scope, entity_type, began_at)
     where began_at is not null and not deleted;
@@ -84,7 +91,7 @@ create table conflicts (
     settled_version integer,
 
     constraint conflicts_pkey primary key (scope, conflict_id),
-    constraint conflicts_revision_key unique (scope, revision),
+    constraint conflicts_revision_positive check (revision > 0),
     constraint conflicts_kind_known check (kind in ('edit', 'duplicate')),
     constraint conflicts_other_if_duplicate check ((kind = 'duplicate') = (other_id is not null)),
     constraint conflicts_rule_known check (rule between 7 and 9),
@@ -100,12 +107,13 @@ create table conflicts (
 -- One open conflict per entity and device.
 create unique index conflicts_open_key on conflicts (scope, entity_type, entity_id, device_id)
     where open and kind = 'edit';
--- Possible duplicates by their older entity.
+-- What is open about an entity; possible duplicates also by the older of the two.
+create index conflicts_entity_idx on conflicts (scope, entity_type, entity_id) where open;
 create index conflicts_open_other_idx on conflicts (scope, entity_type, other_id)
     where open and kind = 'duplicate';
-create index conflicts_entity_idx on conflicts (scope, entity_type, entity_id);
--- The inbox, the newest state first.
-create index conflicts_open_idx on conflicts (scope, open, revision);
+-- The inbox in the order of changes, for watchers and for lists; see entities_revision_key.
+create unique index conflicts_revision_key on conflicts (scope, revision) where revision > 0;
+create index conflicts_open_idx on conflicts (scope, open, revision) where revision > 0;
 -- Settled conflicts that retention may remove.
 create index conflicts_settled_at_idx on conflicts (scope, settled_at) where not open;
 

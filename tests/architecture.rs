@@ -10,7 +10,7 @@ const FILE_LINES_MAX: usize = 400;
 
 /// Which modules of the crate each module may name. Everybody may name `domain` and `error`;
 /// `domain` names nobody.
-const IMPORTS: [(&str, &[&str]); 17] = [
+const IMPORTS: [(&str, &[&str]); 18] = [
     ("domain", &[]),
     ("error", &[]),
     ("auth", &[]),
@@ -21,6 +21,7 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     ("feed", &["store"]),
     ("presence", &["store"]),
     ("status", &["store"]),
+    ("inbox", &["store"]),
     ("turns", &[]),
     ("push", &["feed", "store", "turns"]),
     ("pull", &["presence", "store"]),
@@ -28,7 +29,7 @@ const IMPORTS: [(&str, &[&str]); 17] = [
     (
         "grpc",
         &[
-            "auth", "config", "presence", "pull", "push", "status", "store", "watch",
+            "auth", "config", "inbox", "presence", "pull", "push", "status", "store", "watch",
         ],
     ),
     (
@@ -113,8 +114,8 @@ const ONLYS: [(&str, &[&str], &str); 19] = [
     (
         "async ",
         &[
-            "store", "push", "pull", "watch", "feed", "presence", "turns", "status", "grpc",
-            "server", "commands", "main", "postgres",
+            "store", "push", "pull", "watch", "feed", "presence", "turns", "status", "inbox",
+            "grpc", "server", "commands", "main", "postgres",
         ],
         "a pure core",
     ),
@@ -257,7 +258,8 @@ fn only_push_has_entities_written() {
                     .into_owned();
                 for (module, code) in sources("src") {
                     let uses = code.contains(&format!("sql/{name}"));
-                    assert!(!uses || module == "store/batch", "{module} runs {name}");
+                    let fine = is_in(&module, &["store/batch"]);
+                    assert!(!uses || fine, "{module} runs {name}");
                 }
             }
         }

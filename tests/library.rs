@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ironflow_sync::grpc::proto::watch_response::Event;
-use ironflow_sync::grpc::proto::{Entity, ErrorCode, SyncItem};
+use ironflow_sync::grpc::proto::{Entity, ErrorCode, Resolution, SyncItem};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -205,10 +205,11 @@ async fn devices_pull_the_library_with_their_own_and_hear_of_changes_live() {
     let (later, _) = leo.pull_all(leo.page_after(&leos_cursor)).await;
     assert_eq!(levels(&later), ["expert"], "and for everybody");
     for device in [&mut mia, &mut leo] {
-        refuses_to_write(device, &mias[0]).await;
+        refuses_to_write(device, &changes.entities[0]).await;
     }
 }
 
+/// A device that edits the library learns what it holds; its own side is kept.
 async fn refuses_to_write(device: &mut Device, entity: &Entity) {
     let edit = |operation: &str| SyncItem {
         entity_type: entity.entity_type.clone(),
@@ -217,9 +218,35 @@ async fn refuses_to_write(device: &mut Device, entity: &Entity) {
         ..put(Uuid::nil(), entity.version, &json!({}))
     };
     for operation in ["create", "update", "delete"] {
-        let result = device.sync_one(edit(operation)).await;
-        assert_eq!(result.error_code(), ErrorCode::ReadOnly, "{operation}");
+        for force in [false, true] {
+            let item = SyncItem {
+                force,
+                ..edit(operation)
+            };
+            let result = device.sync_one(item).await;
+            assert_eq!(result.resolution(), Resolution::ServerWon, "{operation}");
+            assert_eq!(result.server_version, entity.version, "{operation}");
+            assert_eq!(json_of(&result.server_data), json_of(&entity.data));
+            let detail = result.conflict.expect("details");
+            assert_ne!(detail.conflict_id, "", "its side is kept");
+        }
     }
+    let same = SyncItem {
+        data: entity.data.clone(),
+        ..edit("update")
+    };
+    let result = device.sync_one(same).await;
+    assert_eq!(result.resolution(), Resolution::Unchanged);
+    let unknown = SyncItem {
+        entity_id: Uuid::new_v4().to_string(),
+        ..edit("create")
+    };
+    let result = device.sync_one(unknown).await;
+    assert_eq!(result.error_code(), ErrorCode::ReadOnly, "nothing to learn");
+}
+
+fn json_of(data: &[u8]) -> Value {
+    serde_json::from_slice(data).expect("JSON")
 }
 
 #[tokio::test]

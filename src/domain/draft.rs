@@ -1,25 +1,23 @@
 //! The state of a batch while it is decided: the snapshot, overlaid by what the items so far have done.
 
+mod room;
+mod version;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use uuid::Uuid;
-
-use super::answer::{Answer, Conflicting, ServerCopy, Verdict, bytes};
-use super::catalog::DuplicateRule;
+use super::answer::{Answer, Conflicting, ServerCopy, Verdict};
 use super::clock::Millis;
-use super::conflict::{ConflictId, Settlement};
-use super::decide::{Case, Merged, Outcome, Resolution, Rule, Written, decide};
+use super::conflict::Settlement;
+use super::decide::{Case, Outcome, Resolution, Rule, Written, decide};
 use super::entity::{Content, Document, EntityKey, MutationId, Stored};
 use super::inbox::{Encounter, Inbox};
-use super::item::{Change, Item, Rejection, RejectionCode, Submission};
-use super::json::Json;
-use super::moment::moment;
-use super::plan::{BatchContext, Cause, EntityWrite, NewVersion, Plan, Reason, Snapshot};
+use super::item::{Change, Item, Submission};
+use super::plan::{BatchContext, Cause, EntityWrite, Plan, Reason, Snapshot};
 use super::policy::Policy;
 use super::scope::DeviceId;
-use super::settle::{later, propose};
 use super::version::Version;
+pub(super) use version::{Edit, began_at};
 
 pub(super) struct Draft<'a> {
     snapshot: &'a Snapshot,
@@ -33,19 +31,6 @@ pub(super) struct Draft<'a> {
     recorded: Vec<(&'a EntityKey, Millis)>,
     copy_bytes: usize,
     pub(super) inbox: Inbox<'a>,
-}
-
-/// A version to be.
-pub(super) struct Edit<'a> {
-    pub key: &'a EntityKey,
-    pub version: Version,
-    /// `None` for a tombstone.
-    pub document: Option<Arc<Document>>,
-    pub edit_time: Millis,
-    pub clock_offset_ms: i64,
-    pub mutation: MutationId,
-    pub resolution: Resolution,
-    pub reason: Reason,
 }
 
 impl<'a> Draft<'a> {
@@ -251,69 +236,6 @@ impl<'a> Draft<'a> {
         self.conflict(item, Verdict::Merged, Some(id))
     }
 
-    /// Writes a version.
-    pub(super) fn write(&mut self, edit: Edit<'a>) -> Written {
-        let device = &self.context.device;
-        let before = self.stored(edit.key);
-        let foreign_version = match before {
-            None => Version::NONE,
-            Some(before) if before.device == *device => before.foreign_version,
-            Some(before) => before.version,
-        };
-        let replaces = before.map(|before| before.version);
-        let began_at = self
-            .duplicate_rule(edit.key)
-            .and_then(|rule| began_at(rule, edit.document.as_deref()?));
-        self.versions += 1;
-        let new = NewVersion {
-            version: edit.version,
-            revision: self.snapshot.revision.after(self.versions),
-            document: edit.document.clone(),
-            foreign_version,
-            edit_time: edit.edit_time,
-            clock_offset_ms: edit.clock_offset_ms,
-            began_at,
-            mutation: edit.mutation,
-            resolution: edit.resolution,
-            reason: edit.reason,
-        };
-        let write = *self.write_of.entry(edit.key).or_insert_with(|| {
-            self.writes.push(EntityWrite {
-                key: edit.key.clone(),
-                replaces,
-                versions: Vec::new(),
-            });
-            self.writes.len() - 1
-        });
-        self.writes[write].versions.push(new);
-        let written = Written {
-            version: edit.version,
-            resolution: edit.resolution,
-            at: self.context.now,
-            merged: match edit.resolution {
-                Resolution::Merged => edit.document.clone().map(|document| Merged {
-                    document,
-                    edit_time: edit.edit_time,
-                }),
-                Resolution::Applied | Resolution::ClientWon | Resolution::Resurrected => None,
-            },
-        };
-        let now = Stored {
-            version: edit.version,
-            content: edit.document.map_or(Content::Tombstone, Content::Live),
-            device: device.clone(),
-            device_label: None,
-            foreign_version,
-            edit_time: edit.edit_time,
-            clock_offset_ms: edit.clock_offset_ms,
-            updated_at: self.context.now,
-        };
-        self.current.insert(edit.key, now);
-        self.written
-            .insert((edit.key, edit.mutation), written.clone());
-        written
-    }
-
     /// Whether this edit has written a version of the entity.
     pub(super) fn has_written(&self, key: &EntityKey, mutation: MutationId) -> bool {
         let edit = (key.clone(), mutation);
@@ -373,143 +295,4 @@ impl<'a> Draft<'a> {
             policy: self.reason(item, rule).policy,
         }
     }
-
-    /// Makes the answer to a conflict if the server copy fits into the answers to the batch. What does
-    /// not fit is put off before anything of it is kept.
-    fn with_room(&mut self, item: &'a Item, make: impl FnOnce(&mut Self) -> Answer) -> Answer {
-        if self.copy_fits(item) {
-            make(self)
-        } else {
-            self.put_off()
-        }
-    }
-
-    fn with_room_for(&self, item: &Item, make: impl FnOnce() -> Answer) -> Answer {
-        if self.copy_fits(item) {
-            make()
-        } else {
-            self.put_off()
-        }
-    }
-
-    fn copy_fits(&self, item: &Item) -> bool {
-        let copy = self.stored(&item.key).map(ServerCopy::of);
-        copy.is_some_and(|copy| self.fits(copy.bytes()))
-    }
-
-    /// Whether so many bytes more fit into the answers. One copy always does.
-    fn fits(&self, bytes: usize) -> bool {
-        self.copy_bytes == 0 || self.copy_bytes + bytes <= self.context.copy_bytes_max
-    }
-
-    fn put_off(&self) -> Answer {
-        Answer::Rejected(Rejection::new(
-            RejectionCode::RetryLater,
-            format!(
-                "items: expected conflicts whose server copies fit into {} bytes together, \
-                 send this item again in a smaller batch",
-                self.context.copy_bytes_max
-            ),
-        ))
-    }
-
-    /// The answer to a conflict.
-    fn conflict(&self, item: &Item, verdict: Verdict, conflict: Option<ConflictId>) -> Answer {
-        let Some(stored) = self.stored(&item.key) else {
-            return self.put_off();
-        };
-        Answer::Conflict(Box::new(Conflicting {
-            conflict,
-            ..Conflicting::plain(verdict, ServerCopy::of(stored))
-        }))
-    }
-
-    /// Adds a proposed merge and the base to what a person is asked, as far as there is room for them:
-    /// only once all server copies have found theirs.
-    fn add_proposals(&self, batch: &[Submission], answers: &mut [Answer]) {
-        let mut room = self.context.copy_bytes_max.saturating_sub(self.copy_bytes);
-        let mut take = |bytes: usize| {
-            let fits = bytes <= room;
-            room -= if fits { bytes } else { 0 };
-            fits
-        };
-        for (submission, answer) in batch.iter().zip(answers) {
-            let (Ok(item), Answer::Conflict(conflicting)) = (&submission.item, answer) else {
-                continue;
-            };
-            let (Verdict::NeedsUser, Change::Put(sent), Some(copy)) = (
-                conflicting.verdict,
-                &item.change,
-                &conflicting.copy.document,
-            ) else {
-                continue;
-            };
-            let base = self.base(item);
-            let later = later(item.edit_time, conflicting.copy.edit_time);
-            if let Some(proposal) = propose(base, sent, &Content::Live(copy.clone()), later)
-                && take(bytes(Some(&proposal.document)))
-            {
-                conflicting.proposed = Some(proposal.document);
-                if take(proposal.overlaps.iter().map(String::len).sum()) {
-                    conflicting.overlaps = proposal.overlaps;
-                }
-            }
-            if let Some(Content::Live(base)) = base
-                && take(bytes(Some(base)))
-            {
-                conflicting.base = Some(base.clone());
-            }
-        }
-    }
-
-    fn duplicate_rule(&self, key: &EntityKey) -> Option<&'a DuplicateRule> {
-        let rules = self.context.catalog.rules(&key.entity_type);
-        rules.duplicates.as_ref()
-    }
-
-    /// Looks for what a new entity may be a duplicate of, and notes it in the inbox.
-    fn duplicate_of(&mut self, item: &'a Item, version: Version) -> Option<Uuid> {
-        let rule = self.duplicate_rule(&item.key)?;
-        let Change::Put(document) = &item.change else {
-            return None;
-        };
-        let began = began_at(rule, document)?;
-        let recorded = self.recorded.iter();
-        let here = recorded
-            .filter(|(key, _)| key.entity_type == item.key.entity_type)
-            .map(|(key, at)| (key.entity_id, *at));
-        let there = self.snapshot.neighbours.get(&item.key);
-        let near = there.into_iter().flatten().copied().chain(here);
-        let twin = near
-            .filter(|(id, at)| {
-                *id != item.key.entity_id && (at.0 - began.0).abs() <= rule.tolerance_ms
-            })
-            .filter(|(id, _)| self.is_live(&item.key, *id))
-            .min_by_key(|(id, at)| ((at.0 - began.0).abs(), *id));
-        self.recorded.push((&item.key, began));
-        let (twin, _) = twin?;
-        self.inbox.ask_about_duplicate(item, twin, version);
-        Some(twin)
-    }
-
-    /// Whether the batch has not deleted an entity of the same type as this one.
-    fn is_live(&self, key: &EntityKey, id: Uuid) -> bool {
-        let key = EntityKey {
-            entity_id: id,
-            ..key.clone()
-        };
-        self.current
-            .get(&key)
-            .is_none_or(|stored| !stored.content.is_tombstone())
-    }
-}
-
-/// When what an entity tells of began.
-pub(super) fn began_at(rule: &DuplicateRule, document: &Document) -> Option<Millis> {
-    let Some(Json::Object(fields)) = document.json() else {
-        return None;
-    };
-    rule.time_keys
-        .iter()
-        .find_map(|key| fields.get(key).and_then(moment))
 }

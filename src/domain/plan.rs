@@ -70,7 +70,10 @@ impl Snapshot {
                     }));
                 continue;
             };
-            if item.base == stored.version && !item.read_only {
+            let edit = (item.key.clone(), item.mutation);
+            let written = self.written.get(&edit).map(|written| written.resolution);
+            let answered = written.is_some_and(|resolution| resolution != Resolution::Merged);
+            if answered || (item.base == stored.version && !item.read_only) {
                 continue;
             }
             wanted.contested.push(item);

@@ -7,26 +7,35 @@ use tokio_postgres::Client;
 use crate::support::TestDatabase;
 use crate::support::database::connect;
 
-/// The statements of a push that look something up, with the types of their arrays.
-const LOOK_UPS: [(&str, &str); 5] = [
-    ("read_entities", "int4[], 9"),
-    ("read_written", "uuid[]"),
-    ("keep_superseded", "int4[]"),
-    ("update_entities", "update"),
-    ("read_page", ""),
+/// The statements of pushes and pulls that look something up, with arguments.
+const LOOK_UPS: [(&str, &str); 13] = [
+    ("read_entities", "'user/mia', '{}', '{}', '{}', 9"),
+    ("read_written", "'user/mia', '{}', '{}', '{}'"),
+    ("read_bases", "'user/mia', '{}', '{}', '{}', 9"),
+    ("read_kept", "'user/mia', '{}', '{}', '{}'"),
+    ("read_open", "'user/mia', 'phone', '{}', '{}'"),
+    ("read_neighbours", "'user/mia', '{}', '{}', '{}', '{}'"),
+    ("read_conflict", "'user/mia', null"),
+    ("read_sides", "'user/mia', null, 9"),
+    ("list_conflicts", "'user/mia', true, null, 9, 9"),
+    ("follow_conflicts", "'user/mia', 1, 2, 3, 9"),
+    ("keep_superseded", "'user/mia', '{}', '{}', '{}'"),
+    (
+        "update_entities",
+        "'user/mia', 'phone', now(), '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}',
+         '{}', '{}', '{}', '{}'",
+    ),
+    (
+        "read_page",
+        "'{user/mia}', '{0}', '{null}', '{null}', '{false}', 'x', null, '{}', '{}', 10, 9, 9",
+    ),
 ];
 
-async fn plan(client: &Client, name: &str, third: &str) -> String {
+async fn plan(client: &Client, name: &str, arguments: &str) -> String {
     let path = format!("{}/src/store/sql/{name}.sql", env!("CARGO_MANIFEST_DIR"));
     let sql = std::fs::read_to_string(path).expect("a statement");
     let prepare = format!("prepare look_up as {sql}");
     client.batch_execute(&prepare).await.expect("prepares");
-    let arguments = match third {
-        "update" => format!("'user/mia', 'phone', now(){}", ", '{}'".repeat(10)),
-        "" => "'{user/mia}', '{0}', '{null}', '{null}', '{false}', 'x', null, '{}', '{}', 10, 9, 9"
-            .to_owned(),
-        array => format!("'user/mia', '{{}}', '{{}}', '{{}}'::{array}"),
-    };
     let explain = format!("explain (costs off) execute look_up({arguments})");
     let rows = client.simple_query(&explain).await.expect("a plan");
     client
@@ -46,9 +55,15 @@ async fn look_ups_use_whole_keys_even_without_statistics() {
     let mut config = database.config();
     config.options(SESSION_OPTIONS);
     let client = connect(&config).await;
-    for (name, third) in LOOK_UPS {
-        let plan = plan(&client, name, third).await;
-        for table in ["entities", "entity_versions", "scopes"] {
+    for (name, arguments) in LOOK_UPS {
+        let plan = plan(&client, name, arguments).await;
+        for table in [
+            "entities",
+            "entity_versions",
+            "scopes",
+            "conflicts",
+            "losing_sides",
+        ] {
             for scan in ["Seq Scan on", "Bitmap Heap Scan on"] {
                 assert!(
                     !plan.contains(&format!("{scan} {table}")),
@@ -58,10 +73,11 @@ async fn look_ups_use_whole_keys_even_without_statistics() {
         }
         // An index condition on the scope alone would be the whole scope.
         let lines: Vec<&str> = plan.lines().collect();
-        for scan in lines
-            .windows(2)
-            .filter(|scan| scan[0].contains(" on entit"))
-        {
+        for scan in lines.windows(2).filter(|scan| {
+            [" on entit", " on conf", " on los"]
+                .iter()
+                .any(|on| scan[0].contains(on))
+        }) {
             let whole_key = !scan[1].contains("Index Cond:") || scan[1].contains(" AND ");
             assert!(whole_key, "{name}: {scan:?}\n{plan}");
         }

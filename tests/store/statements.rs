@@ -20,6 +20,10 @@ async fn a_batch_costs_the_same_number_of_statements_whatever_its_size() {
         // The first batch of a scope makes it, the first of a device makes that known.
         device.sync(puts(&[Uuid::new_v4()], 0, "first")).await;
     }
+    // With an open conflict a batch has one more thing to look at.
+    let contested = [Uuid::new_v4()];
+    phone.sync(puts(&contested, 0, "a")).await;
+    tablet.sync(puts(&contested, 0, "b")).await;
     wire.take();
 
     let mut costs = Vec::new();
@@ -34,10 +38,11 @@ async fn a_batch_costs_the_same_number_of_statements_whatever_its_size() {
         let conflicting = cost(&wire, &mut tablet, stale, Resolution::NeedsUser).await;
         costs.push([created, updated, repeated, conflicting]);
     }
-    // Begin, lock, two reads, two or three writes, revision, device, commit.
+    // Begin, lock, two reads, the open conflicts, two or three writes, revision, device, commit. What
+    // conflicts reads its base and whether it is kept, too, and writes sides and conflicts.
     assert_eq!(
         costs,
-        [[8, 9, 6, 6]; 4],
+        [[9, 10, 7, 12]; 4],
         "created, updated, repeated, conflicting"
     );
 }

@@ -127,7 +127,7 @@ impl Drop for TestDatabase {
 /// was written in between, not even the same again.
 pub async fn contents(client: &Client) -> Vec<String> {
     let list = "select table_name::text from information_schema.tables \
-                where table_schema = 'public' order by 1";
+                where table_schema = 'public' and table_type = 'BASE TABLE' order by 1";
     let mut rows = Vec::new();
     for table in client.query(list, &[]).await.expect("a catalog") {
         let table: String = table.get(0);

@@ -11,6 +11,7 @@ select
             select entity.device_id
             from entities as entity
             where entity.scope = $1
+                and entity.revision > 0
                 and entity.revision > coalesce(device.pulled_revision, 0)
             order by entity.revision
             limit $3

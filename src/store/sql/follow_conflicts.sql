@@ -11,6 +11,7 @@ select
     conflict.settled_version
 from conflicts as conflict
 where conflict.scope = $1
+    and conflict.revision > 0
     and conflict.revision > $2
     and conflict.revision <= $3
     and conflict.asked

@@ -21,6 +21,7 @@ left join lateral (
 where conflict.scope = $1
     and conflict.open = $2
     and ($3::text is null or conflict.entity_type = $3)
-    and ($4::bigint is null or conflict.revision < $4)
+    and conflict.revision > 0
+    and conflict.revision < coalesce($4::bigint, 9223372036854775807)
 order by conflict.revision desc
 limit $5

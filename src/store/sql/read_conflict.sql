@@ -10,10 +10,14 @@ select
     conflict.settled_version,
     side.data::text as side
 from conflicts as conflict
-left join losing_sides as side
-    on side.scope = conflict.scope
-    and side.entity_type = conflict.entity_type
-    and side.entity_id = conflict.entity_id
-    and side.mutation_id = conflict.mutation_id
+left join lateral (
+    select data
+    from losing_sides
+    where scope = $1
+        and entity_type = conflict.entity_type
+        and entity_id = conflict.entity_id
+        and mutation_id = conflict.mutation_id
+    limit 1
+) as side on true
 where conflict.scope = $1
     and conflict.conflict_id = $2

@@ -54,6 +54,7 @@ looked_at as (
             edit_time, created_at, updated_at
         from entities
         where scope = lane.scope
+            and revision > 0
             and revision > lane.after
             and revision <= lane.until
         order by revision
