@@ -162,10 +162,9 @@ impl Push {
             now: request.now,
         };
         let closed = resolved.plan.inbox.conflicts.iter();
-        let closed = closed.map(|(_, conflict)| conflict);
+        let mut closed = closed.map(|(_, conflict)| conflict);
         let conflict = closed
-            .filter(|closed| closed.id == conflict.id)
-            .next_back()
+            .find(|closed| closed.id == conflict.id)
             .unwrap_or(&conflict)
             .clone();
         self.commit(batch, &request.scope, &resolved.plan, &author)
@@ -173,8 +172,8 @@ impl Push {
         Ok(Ok(ResolveResponse {
             status: resolved.status,
             conflict,
-            copy: resolved.copy,
-            other: resolved.other,
+            copy: resolved.copy.map(|copy| told_to(&request.device, copy)),
+            other: resolved.other.map(|copy| told_to(&request.device, copy)),
         }))
     }
 
@@ -255,8 +254,17 @@ impl Push {
             .await?;
         Ok(Ok(RestoreResponse {
             done: restored.done,
-            copy: restored.copy,
+            copy: restored.copy.map(|copy| told_to(&request.device, copy)),
         }))
+    }
+}
+
+/// A device knows what it is called itself.
+fn told_to(device: &DeviceId, copy: ServerCopy) -> ServerCopy {
+    let device_label = copy.device_label.filter(|_| copy.device != *device);
+    ServerCopy {
+        device_label,
+        ..copy
     }
 }
 

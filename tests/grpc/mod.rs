@@ -1,7 +1,7 @@
 //! The service as a device sees it.
 //!
 //! `rules`, `replays`, `groups`: section 3 of docs/protocol.md; `races`: many at once; `pull`, `watch`: section 6. `devices`: what
-//! is kept of them, and their clocks. `bad_input`, `bad_calls`, `limits`, `verbatim`: what is refused,
+//! is kept of them, and their clocks. `inbox`, `policies`, `duplicates`: conflicts, and who settles them. `bad_input`, `bad_calls`, `limits`, `verbatim`: what is refused,
 //! and what is not. `catalog`: entity types.
 //! `isolation`: users. `faults`, `sessions`, `outage`: what breaks. `service`,
 //! `shutdown`: what stands around the calls. `wire`: the bytes of apps in the field.
@@ -11,11 +11,14 @@ mod bad_input;
 mod catalog;
 mod convergence;
 mod devices;
+mod duplicates;
 mod faults;
 mod groups;
+mod inbox;
 mod isolation;
 mod limits;
 mod outage;
+mod policies;
 mod pull;
 mod races;
 mod replays;
@@ -135,4 +138,17 @@ async fn waiting_pushes(sql: &Client) -> i64 {
     let waiting = "select count(*) from pg_stat_activity where datname = current_database() \
                    and application_name = 'ironflow-sync' and wait_event_type = 'Lock'";
     count(sql, waiting).await
+}
+
+/// What a call refused for its fields must name.
+fn check_field(name: &str, status: &Status, field: &str) {
+    check_status(name, status, Code::InvalidArgument, "INVALID_REQUEST");
+    let bad = status.get_details_bad_request();
+    let bad = bad.unwrap_or_else(|| panic!("{name}: no BadRequest in {status:?}"));
+    let fields: Vec<&str> = bad
+        .field_violations
+        .iter()
+        .map(|violation| violation.field.as_str())
+        .collect();
+    assert_eq!(fields, [field], "{name}");
 }

@@ -16,9 +16,9 @@ use uuid::Uuid;
 /// An installation of an app.
 #[derive(Clone)]
 pub struct Device {
-    client: SyncServiceClient<Channel>,
+    pub(super) client: SyncServiceClient<Channel>,
     token: String,
-    device_id: String,
+    pub(super) device_id: String,
     label: String,
 }
 
@@ -181,7 +181,7 @@ impl Device {
         info.expect("an answer").into_inner()
     }
 
-    fn authorized<T>(&self, message: T) -> Request<T> {
+    pub(super) fn authorized<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
         let bearer = format!("Bearer {}", self.token);
         let value = bearer.parse().expect("a token is ASCII");

@@ -4,6 +4,7 @@
 
 pub mod database;
 pub mod device;
+pub mod inbox;
 pub mod server;
 pub mod service;
 pub mod web;
