@@ -20,7 +20,7 @@ use crate::support::service::SECRET;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A folder the account Postgres runs as can reach.
-fn folder() -> TempDir {
+pub fn folder() -> TempDir {
     tempfile::Builder::new()
         .prefix("ironflow-commands-")
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o711))
@@ -53,7 +53,7 @@ fn stderr(output: &Output) -> String {
 }
 
 /// A service in a process of its own.
-struct Serving {
+pub struct Serving {
     child: Child,
     out: BufReader<ChildStdout>,
     /// The lines of the start-up message.
@@ -92,7 +92,8 @@ impl Serving {
         }
     }
 
-    fn on(data_dir: &Path) -> Self {
+    /// One on the private Postgres of a folder.
+    pub fn on(data_dir: &Path) -> Self {
         let data_dir = data_dir.to_str().expect("UTF-8");
         Self::start(program(&[
             "--data-dir",
@@ -102,9 +103,17 @@ impl Serving {
         ]))
     }
 
-    fn signal(&self, signal: Signal) {
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         kill(Pid::from_raw(pid), signal).expect("it runs");
+    }
+
+    /// A device of the user of the start-up message.
+    pub async fn device(&self, name: &str) -> Device {
+        let call = Call::parse(self.message.last().expect("a message"));
+        let client = SyncServiceClient::connect(format!("http://{}", call.address)).await;
+        Device::new(client.expect("it listens"), call.token, name)
     }
 
     /// The call of the start-up message, made as printed.

@@ -1,12 +1,13 @@
 //! All tests of the service, in one binary. Where to look: `architecture` the rules of the house,
 //! `commands` the program, `embedded` the private Postgres, `store` what lies below gRPC, `grpc` the
-//! service as a device sees it, `library` shared reference data, `examples` the examples.
+//! service as a device sees it, `killed` kill -9 of everything, `library` shared reference data, `examples` the examples.
 
 mod architecture;
 mod commands;
 mod embedded;
 mod examples;
 mod grpc;
+mod killed;
 mod library;
 mod memory;
 mod store;
