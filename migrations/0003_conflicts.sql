@@ -45,8 +45,10 @@ create index entities_began_at_idx on entities (scope, entity_type, began_at)
     where began_at is not null and not deleted;
 -- The recycle bin, the newest first.
 create index entities_deleted_idx on entities (scope, revision) where deleted;
--- Contents that retention may remove, the oldest first.
-create index entity_versions_held_idx on entity_versions (scope, updated_at) where data is not null;
+-- Contents that retention may remove, the oldest first; by the whole key, so that it can go on anywhere.
+create index entity_versions_held_idx
+    on entity_versions (scope, updated_at, entity_type, entity_id, version)
+    where data is not null;
 
 alter table scopes
     -- How many conflicts wait for the person: kept, because every pull tells it.
@@ -114,8 +116,8 @@ create index conflicts_open_other_idx on conflicts (scope, entity_type, other_id
 -- The inbox in the order of changes, for watchers and for lists; see entities_revision_key.
 create unique index conflicts_revision_key on conflicts (scope, revision) where revision > 0;
 create index conflicts_open_idx on conflicts (scope, open, revision) where revision > 0;
--- Settled conflicts that retention may remove.
-create index conflicts_settled_at_idx on conflicts (scope, settled_at) where not open;
+-- Settled conflicts that retention may remove, the oldest first.
+create index conflicts_settled_at_idx on conflicts (scope, settled_at, conflict_id) where not open;
 
 -- What devices sent and the server does not hold as a version (promise 1), each edit once.
 create table losing_sides (

@@ -4,7 +4,7 @@
 //! protobuf, and the verbs [`push`], [`pull`] and [`watch`] stand between them. Reading order:
 //! [`server`] puts it all together, [`push`] is the life of a batch, [`domain::decide`] the rules,
 //! [`store::batch`] how they become durable; [`pull`] reads what changed, [`watch`] follows it, woken
-//! by [`feed`].
+//! by [`feed`]; [`retention`] removes what is old.
 //!
 //! The onlys, checked by `tests/architecture.rs`: only `domain` decides; only `store` speaks SQL;
 //! only `grpc` and `server` know tonic and prost; only `config` reads the environment; only
@@ -23,6 +23,7 @@ pub mod postgres;
 pub mod presence;
 pub mod pull;
 pub mod push;
+pub mod retention;
 pub mod server;
 pub mod status;
 pub mod store;

@@ -9,6 +9,7 @@ pub mod feed;
 pub mod inbox;
 pub mod migrations;
 pub mod page;
+pub mod retention;
 
 use std::time::Duration;
 

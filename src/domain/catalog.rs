@@ -180,6 +180,11 @@ impl Catalog {
         }
     }
 
+    /// The rules of all types that are not listed.
+    pub fn unlisted(&self) -> &TypeRules {
+        &self.unlisted
+    }
+
     /// Whether devices may write a type: it is listed, or there is a default policy.
     pub fn knows(&self, entity_type: &EntityType) -> bool {
         self.unlisted_known || self.types.contains_key(entity_type)

@@ -144,6 +144,21 @@ impl Batch<'_> {
         Ok(self.transaction.rollback().await?)
     }
 
+    /// Commits what was touched.
+    pub(super) async fn commit(self) -> Result<(), Fault> {
+        Ok(self.transaction.commit().await?)
+    }
+
+    /// Runs a statement and returns how many rows it touched.
+    pub(super) async fn touch(
+        &self,
+        sql: &str,
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<u64, Fault> {
+        let statement = self.transaction.prepare_cached(sql).await?;
+        Ok(self.transaction.execute(&statement, parameters).await?)
+    }
+
     /// Runs a statement that must touch exactly `rows` rows; with none to touch it is left out.
     async fn run(
         &self,
@@ -154,8 +169,7 @@ impl Batch<'_> {
         if rows == 0 {
             return Ok(());
         }
-        let statement = self.transaction.prepare_cached(sql).await?;
-        let touched = self.transaction.execute(&statement, parameters).await?;
+        let touched = self.touch(sql, parameters).await?;
         if touched == rows as u64 {
             return Ok(());
         }

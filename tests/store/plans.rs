@@ -7,8 +7,8 @@ use tokio_postgres::Client;
 use crate::support::TestDatabase;
 use crate::support::database::connect;
 
-/// The statements of pushes and pulls that look something up, with arguments.
-const LOOK_UPS: [(&str, &str); 13] = [
+/// The statements of pushes, pulls and retention that look something up, with arguments.
+const LOOK_UPS: [(&str, &str); 18] = [
     ("read_entities", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_written", "'user/mia', '{}', '{}', '{}'"),
     ("read_bases", "'user/mia', '{}', '{}', '{}', 9"),
@@ -29,6 +29,24 @@ const LOOK_UPS: [(&str, &str); 13] = [
         "read_page",
         "'{user/mia}', '{0}', '{null}', '{null}', '{false}', 'x', null, '{}', '{}', 10, 9, 9",
     ),
+    (
+        "read_old_versions",
+        "'user/mia', now(), 'workout', null, 1, now(), 9, '{}', '{}', '{}', '{}', now(), 9, now()",
+    ),
+    ("empty_versions", "'user/mia', '{}', '{}', '{}'"),
+    (
+        "read_old_conflicts",
+        "'user/mia', now(), null, now(), 9, '{}', '{}', now()",
+    ),
+    ("delete_sides", "'user/mia', '{}', '{}', 9"),
+    ("delete_conflicts", "'user/mia', '{}', '{}'"),
+];
+
+/// Statements that read pages, and the index in whose order they do: they stop where the page ends.
+const PAGES: [(&str, &str); 3] = [
+    ("list_scopes", "scopes_pkey"),
+    ("read_old_versions", "entity_versions_held_idx"),
+    ("read_old_conflicts", "conflicts_settled_at_idx"),
 ];
 
 async fn plan(client: &Client, name: &str, arguments: &str) -> String {
@@ -81,5 +99,25 @@ async fn look_ups_use_whole_keys_even_without_statistics() {
             let whole_key = !scan[1].contains("Index Cond:") || scan[1].contains(" AND ");
             assert!(whole_key, "{name}: {scan:?}\n{plan}");
         }
+    }
+}
+
+#[tokio::test]
+async fn retention_reads_a_page_in_the_order_of_an_index_and_no_further() {
+    let database = TestDatabase::new().await;
+    let mut config = database.config();
+    config.options(SESSION_OPTIONS);
+    let client = connect(&config).await;
+    for (name, index) in PAGES {
+        let arguments = LOOK_UPS.iter().find(|(known, _)| *known == name);
+        let arguments = arguments.map_or("'', now(), now(), 9", |(_, arguments)| arguments);
+        let plan = plan(&client, name, arguments).await;
+        let lines: Vec<&str> = plan.lines().map(str::trim).collect();
+        let scan = format!("using {index} on");
+        let page = lines
+            .windows(2)
+            .any(|pair| pair[0].ends_with("Limit") && pair[1].contains(&scan));
+        assert!(page, "{name}:\n{plan}");
+        assert!(!plan.contains("Seq Scan"), "{name}:\n{plan}");
     }
 }

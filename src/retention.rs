@@ -1,0 +1,296 @@
+//! Compaction: what is no longer current goes at the ages the catalog says.
+//!
+//! The contents of old versions are removed, never the versions: their numbers, the edits that made them
+//! and the fact of a deletion stay for good (promises 4, 6 and 8). Settled conflicts go with their losing
+//! sides; what an open conflict needs stays. All scopes are gone through in steps of a bounded number of
+//! rows, each step a short transaction of its own beside live traffic, with a pause in between.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, field};
+
+use crate::domain::catalog::{self, Catalog};
+use crate::domain::clock::Millis;
+use crate::domain::scope::Scope;
+use crate::error::Fault;
+use crate::store::Store;
+use crate::store::retention::{ConflictPlace, Cutoff, Cutoffs, VersionPlace};
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Scopes listed in one statement, most of which have nothing to remove.
+const SCOPES_PAGE: i64 = 500;
+
+/// What a statement costs beside its rows, in rows: many scopes have but a few old versions.
+const STATEMENT_ROWS: usize = 20;
+
+/// How often it is looked at whether a compaction is due; then it is late by at most this, also when
+/// services are restarted more often than it is due.
+const DUE_INTERVAL: Duration = Duration::from_secs(600);
+
+/// How a compaction treats others.
+#[derive(Debug, Clone, Copy)]
+pub struct RetentionOptions {
+    /// Rows of a step at most: bounds how long pushes of a scope wait, and the memory.
+    pub step_rows: u16,
+    /// How long to leave the database alone after so many rows.
+    pub pause: Duration,
+    /// Counts what would go, and removes nothing.
+    pub dry_run: bool,
+}
+
+impl Default for RetentionOptions {
+    /// A step takes some milliseconds; so at most about half of the time is spent in them.
+    fn default() -> Self {
+        Self {
+            step_rows: 500,
+            pause: Duration::from_millis(20),
+            dry_run: false,
+        }
+    }
+}
+
+/// What a compaction removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compacted {
+    /// Versions that lost their data.
+    pub versions: u64,
+    /// Settled conflicts.
+    pub conflicts: u64,
+    /// Their losing sides.
+    pub sides: u64,
+    /// All scopes were gone through; false: it was stopped, and the next one does the rest.
+    pub finished: bool,
+}
+
+/// Removes what the retention of a catalog does not keep.
+#[derive(Clone)]
+pub struct Retention {
+    store: Store,
+    catalog: Arc<Catalog>,
+    options: RetentionOptions,
+}
+
+impl Retention {
+    /// Compaction of a store by the ages of a catalog.
+    pub fn new(store: Store, catalog: Arc<Catalog>, options: RetentionOptions) -> Self {
+        // With steps of no rows it would never end.
+        let step_rows = options.step_rows.max(1);
+        let options = RetentionOptions {
+            step_rows,
+            ..options
+        };
+        Self {
+            store,
+            catalog,
+            options,
+        }
+    }
+
+    /// Compacts once in every interval until `stop`. A compaction that fails is logged, and tried again
+    /// when the next one is due.
+    pub async fn run(&self, interval: Duration, clock: fn() -> Millis, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(interval.min(DUE_INTERVAL)) => (),
+            }
+            if let Err(fault) = self.run_if_due(clock(), interval, &stop).await {
+                fault.report();
+            }
+        }
+    }
+
+    /// Compacts if that was not done for an interval; `None`: it is not due, or another instance is at it.
+    pub async fn run_if_due(
+        &self,
+        now: Millis,
+        interval: Duration,
+        stop: &CancellationToken,
+    ) -> Result<Option<Compacted>, Fault> {
+        let interval_ms = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+        if !self.store.claim_compaction(now, interval_ms).await? {
+            return Ok(None);
+        }
+        self.run_once(now, stop).await.map(Some)
+    }
+
+    /// Goes through all scopes once, and says what went. Ends soon after `stop`, between two steps.
+    ///
+    /// May be run at any time, beside pushes and beside itself: removing twice is removing once.
+    pub async fn run_once(
+        &self,
+        now: Millis,
+        stop: &CancellationToken,
+    ) -> Result<Compacted, Fault> {
+        let span = tracing::info_span!(
+            "compact",
+            versions = field::Empty,
+            conflicts = field::Empty,
+            sides = field::Empty,
+            finished = field::Empty,
+            duration_ms = field::Empty,
+        );
+        let work = async {
+            let begun = Instant::now();
+            let mut run = Run {
+                retention: self,
+                cutoffs: cutoffs(&self.catalog, now),
+                stop,
+                rows: 0,
+                compacted: Compacted::default(),
+            };
+            run.compacted.finished = run.all_scopes().await?;
+            let compacted = run.compacted;
+            Span::current()
+                .record("versions", compacted.versions)
+                .record("conflicts", compacted.conflicts)
+                .record("sides", compacted.sides)
+                .record("finished", compacted.finished)
+                .record("duration_ms", begun.elapsed().as_millis() as u64);
+            tracing::info!("compacted");
+            Ok(compacted)
+        };
+        work.instrument(span).await
+    }
+}
+
+/// What is old now, by type.
+fn cutoffs(catalog: &Catalog, now: Millis) -> Cutoffs {
+    let ago = |days: u32| Millis(now.0.saturating_sub(i64::from(days) * DAY_MS));
+    let cutoff = |kept: &catalog::Retention| Cutoff {
+        versions_before: ago(kept.versions_days),
+        versions_min: kept.versions_min,
+        deleted_before: ago(kept.deleted_days),
+        conflicts_before: ago(kept.conflicts_days),
+    };
+    let types = catalog.types();
+    Cutoffs::new(
+        types.map(|(entity_type, rules)| (entity_type, cutoff(&rules.retention))),
+        cutoff(&catalog.unlisted().retention),
+    )
+}
+
+/// A compaction under way. What its methods return says whether to go on.
+struct Run<'a> {
+    retention: &'a Retention,
+    cutoffs: Cutoffs,
+    stop: &'a CancellationToken,
+    /// Rows since the last pause.
+    rows: usize,
+    compacted: Compacted,
+}
+
+impl Run<'_> {
+    async fn all_scopes(&mut self) -> Result<bool, Fault> {
+        let store = &self.retention.store;
+        let mut after: Option<Scope> = None;
+        loop {
+            let page = store
+                .list_scopes(after.as_ref(), &self.cutoffs, SCOPES_PAGE)
+                .await?;
+            for old in &page {
+                if old.versions && !self.versions(&old.scope).await? {
+                    return Ok(false);
+                }
+                if old.conflicts && !self.conflicts(&old.scope).await? {
+                    return Ok(false);
+                }
+            }
+            let rows = page.len();
+            let Some(last) = page.into_iter().last() else {
+                return Ok(true);
+            };
+            after = Some(last.scope);
+            if !self.rest(rows).await {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Goes through the old versions of a scope, the oldest first. Each step begins behind the one before
+    /// it, whether or not that could remove anything.
+    async fn versions(&mut self, scope: &Scope) -> Result<bool, Fault> {
+        let Retention { store, options, .. } = self.retention;
+        let limit = i64::from(options.step_rows);
+        let mut after = VersionPlace::FIRST;
+        loop {
+            let page = store
+                .read_old_versions(scope, &after, &self.cutoffs, limit)
+                .await?;
+            self.compacted.versions += match page.expired.as_slice() {
+                [] => 0,
+                expired if options.dry_run => expired.len() as u64,
+                expired => store.empty_versions(scope, expired).await?,
+            };
+            if !self.rest(page.rows).await {
+                return Ok(false);
+            }
+            match page.last {
+                Some(last) if page.rows == usize::from(options.step_rows) => after = last,
+                Some(_) | None => return Ok(true),
+            }
+        }
+    }
+
+    /// Goes through the settled conflicts of a scope, likewise.
+    async fn conflicts(&mut self, scope: &Scope) -> Result<bool, Fault> {
+        let Retention { store, options, .. } = self.retention;
+        let limit = i64::from(options.step_rows);
+        let mut after = ConflictPlace::FIRST;
+        loop {
+            let page = store
+                .read_old_conflicts(scope, &after, &self.cutoffs, limit)
+                .await?;
+            if options.dry_run {
+                self.compacted.conflicts += page.expired.len() as u64;
+                let sides = page.expired.iter().map(ConflictPlace::sides);
+                self.compacted.sides += sides.sum::<u64>();
+            } else if !self.delete(scope, &page.expired).await? {
+                return Ok(false);
+            }
+            if !self.rest(page.rows).await {
+                return Ok(false);
+            }
+            match page.last {
+                Some(last) if page.rows == usize::from(options.step_rows) => after = last,
+                Some(_) | None => return Ok(true),
+            }
+        }
+    }
+
+    /// Deletes conflicts; one with many losing sides takes several steps.
+    async fn delete(&mut self, scope: &Scope, expired: &[ConflictPlace]) -> Result<bool, Fault> {
+        let Retention { store, options, .. } = self.retention;
+        let mut more = !expired.is_empty();
+        while more {
+            let deleted = store
+                .delete_conflicts(scope, expired, i64::from(options.step_rows))
+                .await?;
+            self.compacted.conflicts += deleted.conflicts;
+            self.compacted.sides += deleted.sides;
+            more = deleted.more;
+            if more && !self.rest(usize::from(options.step_rows)).await {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Leaves room to others once enough rows were gone through; false: stop.
+    async fn rest(&mut self, rows: usize) -> bool {
+        let options = &self.retention.options;
+        self.rows += STATEMENT_ROWS + rows;
+        if self.rows < usize::from(options.step_rows) {
+            return !self.stop.is_cancelled();
+        }
+        self.rows = 0;
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => false,
+            () = tokio::time::sleep(options.pause) => true,
+        }
+    }
+}
