@@ -1,6 +1,7 @@
 //! What the program does: serve, and what an operator does beside it.
 
 mod catalog;
+mod compact;
 mod library;
 mod secret;
 mod welcome;
@@ -52,6 +53,7 @@ pub async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         Command::NewEpoch => new_epoch(&config).await,
         Command::Catalog { command } => catalog::run(&config, command),
         Command::Library { command } => library::run(&config, command).await,
+        Command::Compact { dry_run } => compact::run(&config, dry_run).await,
         Command::Token { user, hours } => token(&config, &user, hours),
     }
 }

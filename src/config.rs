@@ -38,8 +38,17 @@ pub struct Config {
         help_heading = "Catalog"
     )]
     pub catalog: Option<PathBuf>,
+    /// How long what is no longer current is kept.
+    #[command(flatten)]
+    pub compaction: Compaction,
     /// What to log: a level, or directives such as ironflow_sync=debug,warn
-    #[arg(long, env = "IRONFLOW_LOG", default_value = "info", global = true)]
+    #[arg(
+        long,
+        env = "IRONFLOW_LOG",
+        default_value = "info",
+        global = true,
+        help_heading = "Logs"
+    )]
     pub log: String,
 }
 
@@ -63,6 +72,12 @@ pub enum Command {
         /// What to do with it
         #[command(subcommand)]
         command: CatalogCommand,
+    },
+    /// Remove what is older than the catalog's retention keeps, once, and stop
+    Compact {
+        /// Only count what would go
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Print a token for a user, signed with the service's secret
     Token {
@@ -229,6 +244,24 @@ impl Watching {
     /// How often a quiet watch says that it is alive.
     pub fn heartbeat_interval(&self) -> Duration {
         Duration::from_millis(self.heartbeat_interval_ms)
+    }
+}
+
+/// When what is no longer current goes; how old it gets is in the catalog.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Retention")]
+pub struct Compaction {
+    /// How often the service removes what is older than the catalog's retention keeps, in seconds; 0 for
+    /// never, then `ironflow-sync compact` does
+    #[arg(long, env = "IRONFLOW_COMPACT_INTERVAL_S", default_value_t = 86_400, global = true,
+          value_parser = clap::value_parser!(u64).range(..=31_536_000))]
+    compact_interval_s: u64,
+}
+
+impl Compaction {
+    /// How often the service compacts; `None`: never.
+    pub fn interval(&self) -> Option<Duration> {
+        (self.compact_interval_s > 0).then(|| Duration::from_secs(self.compact_interval_s))
     }
 }
 

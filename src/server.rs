@@ -24,13 +24,14 @@ use crate::config::{Config, Limits};
 use crate::domain::catalog::Catalog;
 use crate::feed::{Feed, FeedOptions};
 use crate::grpc::authn::Authentication;
-use crate::grpc::edge::EdgeLayer;
+use crate::grpc::edge::{self, EdgeLayer};
 use crate::grpc::proto::DESCRIPTORS;
 use crate::grpc::proto::sync_service_server::{SERVICE_NAME, SyncServiceServer};
 use crate::grpc::sync::Sync;
 use crate::presence::Presence;
 use crate::pull::Pull;
 use crate::push::{Push, PushRules};
+use crate::retention::{Retention, RetentionOptions};
 use crate::store::Store;
 use crate::watch::Watch;
 
@@ -92,6 +93,8 @@ pub async fn serve(
     let stop = CancellationToken::new();
     let feed = Feed::new();
     let presence = Presence::default();
+    let catalog = Arc::new(service.catalog.clone());
+    let retention = Retention::new(store.clone(), catalog, RetentionOptions::default());
     let sync = sync_service(service, config, &feed, &presence, &pushes, &stop);
     let (health, health_service) = tonic_health::server::health_reporter();
     // Before the first call: nobody hears SERVING, or that there is no such service, too early.
@@ -124,6 +127,10 @@ pub async fn serve(
     let stopping = stop.clone();
     let presence_store = store.clone();
     background.spawn(async move { presence.run(&presence_store, stopping).await });
+    if let Some(interval) = config.compaction.interval() {
+        let stopping = stop.clone();
+        background.spawn(async move { retention.run(interval, edge::now, stopping).await });
+    }
     background.spawn(watch_health(store, health.clone(), stop.clone()));
     background.close();
 

@@ -16,7 +16,7 @@ use super::status::{deadline_exceeded, message_too_large};
 use crate::domain::clock::Millis;
 
 /// The server's clock.
-pub(super) fn now() -> Millis {
+pub fn now() -> Millis {
     let since_epoch = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

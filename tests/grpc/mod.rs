@@ -2,7 +2,7 @@
 //!
 //! `rules`, `replays`, `groups`: section 3 of docs/protocol.md; `races`: many at once; `pull`, `watch`: section 6. `devices`: what
 //! is kept of them, and their clocks. `inbox`, `policies`, `duplicates`: conflicts, and who settles them. `bad_input`, `bad_calls`, `limits`, `verbatim`: what is refused,
-//! and what is not. `catalog`: entity types.
+//! and what is not. `catalog`: entity types. `retention`: what goes at its age.
 //! `isolation`: users. `faults`, `sessions`, `outage`: what breaks. `service`,
 //! `shutdown`: what stands around the calls. `wire`: the bytes of apps in the field.
 
@@ -22,6 +22,7 @@ mod policies;
 mod pull;
 mod races;
 mod replays;
+mod retention;
 mod rules;
 mod service;
 mod sessions;

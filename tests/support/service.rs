@@ -24,7 +24,14 @@ use super::{Device, TestDatabase};
 pub const SECRET: &str = "a secret for tests, of enough bytes";
 
 /// Arguments of a service that asks Postgres for nothing but what its callers want.
-pub const QUIET: [&str; 4] = ["--notify", "false", "--poll-interval-ms", "3600000"];
+pub const QUIET: [&str; 6] = [
+    "--notify",
+    "false",
+    "--poll-interval-ms",
+    "3600000",
+    "--compact-interval-s",
+    "0",
+];
 
 /// A service on a database of its own.
 pub struct TestService {
