@@ -27,7 +27,7 @@ fn device(known: KnownDevice) -> proto::DeviceStatus {
         platform: known.info.platform.unwrap_or_default(),
         app_version: known.info.app_version.unwrap_or_default(),
         last_seen_time: known.last_seen.0,
-        pending_count: known.info.pending_count,
+        pending_count: known.info.pending_count.unwrap_or_default(),
     }
 }
 

@@ -121,7 +121,7 @@ fn device(request: &proto::SyncRequest) -> Result<(DeviceId, DeviceInfo), Refusa
         label: label("device.label", &said.label),
         platform: label("device.platform", &said.platform),
         app_version: label("device.app_version", &said.app_version),
-        pending_count: request.pending_count.max(0),
+        pending_count: Some(request.pending_count.max(0)),
     };
     match device {
         Ok(device) if problems.is_empty() => Ok((device, info)),

@@ -29,7 +29,7 @@ pub struct DeviceInfo {
     /// The version of the app.
     pub app_version: Option<String>,
     /// Items it still has queued.
-    pub pending_count: i32,
+    pub pending_count: Option<i32>,
 }
 
 /// A device that was here.
