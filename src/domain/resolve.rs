@@ -203,13 +203,27 @@ fn status(
 /// What came of bringing back an old version.
 #[derive(Debug)]
 pub struct Restored {
-    /// The entity holds the old version again; false: it has changed since the person looked, and
-    /// nothing was done.
-    pub done: bool,
+    /// In one word.
+    pub status: RestoreStatus,
     /// What the server holds now.
     pub copy: Option<ServerCopy>,
     /// What to write.
     pub plan: Plan,
+}
+
+/// What came of bringing back an old version, in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestoreStatus {
+    /// The entity holds it again.
+    Restored,
+    /// The entity has changed since the person looked: nothing was done.
+    Moved,
+    /// The entity has no such version or losing side.
+    NoSuchSource,
+    /// Retention has removed the data of that version.
+    SourceRemoved,
+    /// The entity has used up its versions.
+    OutOfVersions,
 }
 
 /// What an old version or a losing side held.
@@ -221,31 +235,48 @@ pub enum Held {
     Gone,
 }
 
-/// Writes what an old version or a losing side held (`None`: nothing, it was a deletion) as a new
-/// version.
+/// Writes what an old version or a losing side held as a new version. `held`: `None` if there is no such
+/// version or side.
+///
+/// A wish that was fulfilled before stays fulfilled, also if its source or what came of it is gone by now
+/// (promise 4).
 pub fn restore(
     snapshot: &Snapshot,
     key: &EntityKey,
-    document: Option<&Arc<Document>>,
+    held: Option<&Held>,
     expected: Version,
     mutation: MutationId,
     context: &BatchContext,
 ) -> Restored {
     let mut draft = Draft::new(snapshot, context);
-    let done_before = draft.has_written(key, mutation);
-    let done = done_before || version_of(draft.stored(key)) == expected;
-    if done && !done_before {
-        write(
-            &mut draft,
-            key,
-            document,
-            Resolution::Applied,
-            mutation,
-            Cause::Restore,
-        );
-    }
+    let now = version_of(draft.stored(key));
+    let status = match held {
+        _ if draft.has_written(key, mutation) => RestoreStatus::Restored,
+        None => RestoreStatus::NoSuchSource,
+        Some(Held::Gone) => RestoreStatus::SourceRemoved,
+        Some(Held::Content(_)) if now != expected => RestoreStatus::Moved,
+        Some(Held::Content(document)) if !differs(draft.stored(key), document.as_ref()) => {
+            RestoreStatus::Restored
+        }
+        Some(Held::Content(document)) => match now.next() {
+            None => RestoreStatus::OutOfVersions,
+            Some(version) => {
+                write(
+                    &mut draft,
+                    key,
+                    document.as_ref(),
+                    Resolution::Applied,
+                    mutation,
+                    Cause::Restore,
+                );
+                // As if the device had pushed this, based on the current version.
+                draft.inbox.close_own(key, Settlement::Pushed, version);
+                RestoreStatus::Restored
+            }
+        },
+    };
     Restored {
-        done,
+        status,
         copy: draft.stored(key).map(ServerCopy::of),
         plan: draft.finish(&[], Vec::new()),
     }

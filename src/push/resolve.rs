@@ -11,7 +11,7 @@ use crate::domain::clock::Millis;
 use crate::domain::conflict::{Conflict, ConflictId, Kind};
 use crate::domain::entity::{EntityKey, MutationId};
 use crate::domain::resolve::{
-    Choice, Decision, Held, ResolveStatus, decision_mutation, resolve, restore,
+    Choice, Decision, ResolveStatus, RestoreStatus, decision_mutation, resolve, restore,
 };
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::version::Version;
@@ -179,83 +179,104 @@ impl Push {
 
     /// Writes an old version as a new one.
     pub async fn restore(&self, request: RestoreRequest) -> Result<RestoreResponse, CallError> {
+        let entity_type = &request.key.entity_type;
+        let catalog = &self.rules.catalog;
+        if !catalog.knows(entity_type) || catalog.rules(entity_type).shared {
+            return Err(expected("entity_type", "a type that devices may write").into());
+        }
         let span = tracing::info_span!(
             "restore",
             scope = %request.scope,
             device = request.device.as_str(),
-            done = field::Empty,
+            status = field::Empty,
             duration_ms = field::Empty,
         );
         let push = self.clone();
+        let source = request.source;
         let work = async move {
             let begun = Instant::now();
             let _turn = push.turns.take(&request.scope).await?;
             let mut connection = push.store.connection().await?;
-            let restored = push.bring_back(&request, &mut connection).await?;
+            let (status, copy) = push.bring_back(&request, &mut connection).await?;
             connection.give_back();
-            let done = restored.as_ref().ok().map(|restored| restored.done);
             Span::current()
                 .record("duration_ms", begun.elapsed().as_millis() as u64)
-                .record("done", done);
-            tracing::info!("version brought back");
-            Ok(restored)
+                .record("status", field::debug(status));
+            tracing::info!("wish for an old version settled");
+            Ok((status, copy))
         };
-        Ok(self.in_a_task(work.instrument(span)).await??)
+        let (status, copy) = self.in_a_task(work.instrument(span)).await?;
+        Ok(restore_response(status, source, copy)?)
     }
 
     async fn bring_back(
         &self,
         request: &RestoreRequest,
         connection: &mut Connection,
-    ) -> Result<Result<RestoreResponse, Refusal>, Fault> {
+    ) -> Result<(RestoreStatus, Option<ServerCopy>), Fault> {
+        let key = &request.key;
         let mutation = restoration(request);
         let context = self.context(&request.device, request.now);
         let batch = connection.begin(&request.scope).await?;
-        let (field, held) = match request.source {
-            Source::Version(version) => {
-                ("version", batch.read_version(&request.key, version).await?)
-            }
-            Source::LosingSide(mutation) => (
-                "losing_side",
-                batch.read_side(&request.key, mutation).await?,
-            ),
+        let held = match request.source {
+            Source::Version(version) => batch.read_version(key, version).await?,
+            Source::LosingSide(side) => batch.read_side(key, side).await?,
         };
-        let document = match held {
-            Some(Held::Content(document)) => document,
-            Some(Held::Gone) => {
-                batch.discard().await?;
-                return Ok(Err(expected(
-                    field,
-                    "one whose data retention has not removed",
-                )));
-            }
-            None => {
-                batch.discard().await?;
-                return Ok(Err(expected(field, "one that this entity has")));
-            }
-        };
-        let snapshot = batch
-            .read_whole(&[&request.key], mutation, &request.device)
-            .await?;
+        let snapshot = batch.read_whole(&[key], mutation, &request.device).await?;
         let restored = restore(
             &snapshot,
-            &request.key,
-            document.as_ref(),
+            key,
+            held.as_ref(),
             request.expected,
             mutation,
             &context,
         );
-        let author = Author {
-            device: &request.device,
-            info: &DeviceInfo::default(),
-            now: request.now,
-        };
-        self.commit(batch, &request.scope, &restored.plan, &author)
-            .await?;
-        Ok(Ok(RestoreResponse {
-            done: restored.done,
-            copy: restored.copy.map(|copy| told_to(&request.device, copy)),
-        }))
+        let copy = restored.copy.map(|copy| told_to(&request.device, copy));
+        match restored.status {
+            RestoreStatus::Restored | RestoreStatus::Moved => {
+                let author = Author {
+                    device: &request.device,
+                    info: &DeviceInfo::default(),
+                    now: request.now,
+                };
+                self.commit(batch, &request.scope, &restored.plan, &author)
+                    .await?;
+            }
+            RestoreStatus::NoSuchSource
+            | RestoreStatus::SourceRemoved
+            | RestoreStatus::OutOfVersions => batch.discard().await?,
+        }
+        Ok((restored.status, copy))
+    }
+}
+
+/// What a caller is told of a wish for an old version.
+fn restore_response(
+    status: RestoreStatus,
+    source: Source,
+    copy: Option<ServerCopy>,
+) -> Result<RestoreResponse, Refusal> {
+    let (field, known, held) = match source {
+        Source::Version(_) => (
+            "version",
+            "a version of this entity, see ListVersions",
+            "a version whose data retention has not removed, see ListVersions",
+        ),
+        Source::LosingSide(_) => (
+            "losing_side",
+            "a losing side of this entity, see ListVersions",
+            "a losing side whose data retention has not removed, see ListVersions",
+        ),
+    };
+    match status {
+        RestoreStatus::Restored => Ok(RestoreResponse { done: true, copy }),
+        RestoreStatus::Moved => Ok(RestoreResponse { done: false, copy }),
+        RestoreStatus::NoSuchSource => Err(expected(field, known)),
+        RestoreStatus::SourceRemoved => Err(expected(field, held)),
+        RestoreStatus::OutOfVersions => Err(expected(
+            "expected_version",
+            "an entity with room for another version, the largest int32 is used",
+        )),
     }
 }
 
