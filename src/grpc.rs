@@ -6,6 +6,7 @@ mod batch;
 mod changes;
 pub mod codec;
 pub mod edge;
+mod history;
 mod inbox;
 mod status;
 pub mod sync;

@@ -18,6 +18,7 @@ pub mod domain;
 pub mod error;
 pub mod feed;
 pub mod grpc;
+pub mod history;
 pub mod inbox;
 pub mod postgres;
 pub mod presence;

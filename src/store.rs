@@ -6,6 +6,7 @@ mod conflict;
 pub mod device;
 mod fault;
 pub mod feed;
+pub mod history;
 pub mod inbox;
 pub mod migrations;
 pub mod page;

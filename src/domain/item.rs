@@ -229,7 +229,7 @@ impl Operation {
 }
 
 /// A UUID in its one form with hyphens, the form answers have it in; any letter case.
-fn uuid(text: &str) -> Option<Uuid> {
+pub fn uuid(text: &str) -> Option<Uuid> {
     const HYPHENATED_LENGTH: usize = 36;
     (text.len() == HYPHENATED_LENGTH)
         .then(|| Uuid::parse_str(text).ok())

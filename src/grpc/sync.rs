@@ -12,6 +12,9 @@ use super::authn::caller;
 use super::batch::{device_id, echoes, push_request, sync_response};
 use super::changes::{as_pull, pull_request, pull_response, watch_response};
 use super::edge::now;
+use super::history::{
+    deleted_page, deleted_query, history_page, history_request, restore_request, restore_response,
+};
 use super::inbox::{
     conflict_id, conflict_page, conflict_query, inspection, resolve_request, resolve_response,
     unknown_conflict,
@@ -22,6 +25,7 @@ use crate::config::Limits;
 use crate::domain::catalog::Catalog;
 use crate::domain::scope::Scope;
 use crate::error::{CallError, Refusal};
+use crate::history::history;
 use crate::inbox::inspect;
 use crate::pull::Pull;
 use crate::push::Push;
@@ -134,24 +138,30 @@ impl SyncService for Sync {
         &self,
         request: Request<proto::ListVersionsRequest>,
     ) -> Result<Response<proto::ListVersionsResponse>, Status> {
-        caller(&request)?;
-        Err(Status::unimplemented("list_versions"))
+        let caller = caller(&request)?;
+        let request = history_request(request.into_inner(), &caller)?;
+        let page = history(&self.store, &self.catalog, request).await?;
+        Ok(Response::new(history_page(page)))
     }
 
     async fn restore_version(
         &self,
         request: Request<proto::RestoreVersionRequest>,
     ) -> Result<Response<proto::RestoreVersionResponse>, Status> {
-        caller(&request)?;
-        Err(Status::unimplemented("restore_version"))
+        let caller = caller(&request)?;
+        let request = restore_request(request.into_inner(), &caller)?;
+        let restored = self.push.restore(request).await?;
+        Ok(Response::new(restore_response(restored)))
     }
 
     async fn list_deleted(
         &self,
         request: Request<proto::ListDeletedRequest>,
     ) -> Result<Response<proto::ListDeletedResponse>, Status> {
-        caller(&request)?;
-        Err(Status::unimplemented("list_deleted"))
+        let caller = caller(&request)?;
+        let query = deleted_query(request.into_inner(), &caller)?;
+        let page = self.store.list_deleted(&query).await?;
+        Ok(Response::new(deleted_page(page)))
     }
 
     async fn get_server_info(

@@ -1,0 +1,260 @@
+//! Histories and the recycle bin, between the messages of the wire and the types of the domain.
+
+use super::batch::{bytes, device_id, written_resolution};
+use super::edge::now;
+use super::inbox::{any_type, bad_token, copy_message, page_size, seen};
+use super::proto::{self, restore_version_request};
+use crate::auth::Caller;
+use crate::domain::decide::Rule;
+use crate::domain::entity::{EntityKey, EntityType, MutationId};
+use crate::domain::item::uuid;
+use crate::domain::scope::Scope;
+use crate::domain::version::{Revision, Version};
+use crate::error::{FieldProblem, Refusal};
+use crate::history::HistoryRequest;
+use crate::push::resolve::{RestoreRequest, RestoreResponse, Source};
+use crate::store::history::{
+    DeletedEntity, DeletedPage, DeletedQuery, EntryKind, HistoryEntry, HistoryPage, HistoryPlace,
+};
+
+/// Checks a request for a page of a history.
+pub(super) fn history_request(
+    request: proto::ListVersionsRequest,
+    caller: &Caller,
+) -> Result<HistoryRequest, Refusal> {
+    let key = entity_key(&request.entity_type, &request.entity_id);
+    let limit = page_size(request.page_size);
+    let behind = token(&request.page_token, history_place, place_token);
+    match (key, limit, behind) {
+        (Ok(key), Ok(limit), Ok(behind)) => Ok(HistoryRequest {
+            scope: Scope::of(&caller.user),
+            key,
+            behind,
+            limit,
+        }),
+        (key, limit, behind) => Err(refusal(key.err(), [limit.err(), behind.err()])),
+    }
+}
+
+/// Checks a wish for an old version.
+pub(super) fn restore_request(
+    request: proto::RestoreVersionRequest,
+    caller: &Caller,
+) -> Result<RestoreRequest, Refusal> {
+    let key = entity_key(&request.entity_type, &request.entity_id);
+    let device = device_id(&request.device_id);
+    let source = source(request.source);
+    let expected = seen("expected_version", request.expected_version);
+    match (key, device, source, expected) {
+        (Ok(key), Ok(device), Ok(source), Ok(expected)) => Ok(RestoreRequest {
+            scope: Scope::of(&caller.user),
+            device,
+            key,
+            source,
+            expected,
+            now: now(),
+        }),
+        (key, device, source, expected) => Err(refusal(
+            key.err(),
+            [device.err(), source.err(), expected.err()],
+        )),
+    }
+}
+
+/// Checks a request for a page of the recycle bin.
+pub(super) fn deleted_query(
+    request: proto::ListDeletedRequest,
+    caller: &Caller,
+) -> Result<DeletedQuery, Refusal> {
+    let entity_type = any_type(&request.entity_type);
+    let limit = page_size(request.page_size);
+    let before = token(&request.page_token, revision, revision_token);
+    match (entity_type, limit, before) {
+        (Ok(entity_type), Ok(limit), Ok(before)) => Ok(DeletedQuery {
+            scope: Scope::of(&caller.user),
+            entity_type,
+            before,
+            limit,
+        }),
+        (entity_type, limit, before) => Err(refusal(
+            None,
+            [entity_type.err(), limit.err(), before.err()],
+        )),
+    }
+}
+
+fn refusal(
+    key: Option<Vec<FieldProblem>>,
+    others: impl IntoIterator<Item = Option<FieldProblem>>,
+) -> Refusal {
+    let key = key.into_iter().flatten();
+    Refusal::Invalid(key.chain(others.into_iter().flatten()).collect())
+}
+
+fn entity_key(entity_type: &str, entity_id: &str) -> Result<EntityKey, Vec<FieldProblem>> {
+    let entity_type = EntityType::new(entity_type).ok_or(FieldProblem {
+        field: "entity_type",
+        expected: "a name of 1-64 lower-case letters, digits and underscores",
+    });
+    let entity_id = uuid(entity_id).ok_or(FieldProblem {
+        field: "entity_id",
+        expected: "a UUID with hyphens",
+    });
+    match (entity_type, entity_id) {
+        (Ok(entity_type), Ok(entity_id)) => Ok(EntityKey {
+            entity_type,
+            entity_id,
+        }),
+        (entity_type, entity_id) => Err([entity_type.err(), entity_id.err()]
+            .into_iter()
+            .flatten()
+            .collect()),
+    }
+}
+
+fn source(source: Option<restore_version_request::Source>) -> Result<Source, FieldProblem> {
+    use restore_version_request::Source as Sent;
+    match source {
+        None => Err(FieldProblem {
+            field: "version",
+            expected: "the number of a version, or losing_side instead",
+        }),
+        Some(Sent::Version(number)) => Version::new(number)
+            .filter(|version| *version > Version::NONE)
+            .map(Source::Version)
+            .ok_or(FieldProblem {
+                field: "version",
+                expected: "the number of a version, 1 or more",
+            }),
+        Some(Sent::LosingSide(id)) => uuid(&id)
+            .map(|id| Source::LosingSide(MutationId(id)))
+            .ok_or(FieldProblem {
+                field: "losing_side",
+                expected: "the mutation id of a losing side, a UUID with hyphens",
+            }),
+    }
+}
+
+/// A place that a page token names; nothing: `None`. Only the very text that this server writes for it
+/// will do.
+///
+/// A token holds nothing but a place in the order of what is listed: whose it is, is said by the caller's
+/// bearer token alone, so no page token reaches another user's data (promise 10).
+fn token<T>(
+    text: &str,
+    read: impl FnOnce(&str) -> Option<T>,
+    write: impl FnOnce(&T) -> String,
+) -> Result<Option<T>, FieldProblem> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let place = Some(text).filter(|text| text.len() <= TOKEN_BYTES_MAX);
+    match place.and_then(read) {
+        Some(place) if write(&place) == text => Ok(Some(place)),
+        Some(_) | None => Err(bad_token()),
+    }
+}
+
+/// No token of ours is longer: ten digits, a point and a UUID.
+const TOKEN_BYTES_MAX: usize = 47;
+
+fn history_place(text: &str) -> Option<HistoryPlace> {
+    let (version, side) = match text.split_once('.') {
+        Some((version, side)) => (version, Some(MutationId(uuid(side)?))),
+        None => (text, None),
+    };
+    let version = Version::new(version.parse().ok()?)?;
+    Some(HistoryPlace { version, side })
+}
+
+fn place_token(place: &HistoryPlace) -> String {
+    let version = place.version.number();
+    match place.side {
+        Some(side) => format!("{version}.{}", side.0),
+        None => version.to_string(),
+    }
+}
+
+fn revision(text: &str) -> Option<Revision> {
+    let number: i64 = text.parse().ok()?;
+    (number > 0).then(|| Revision::new(number))
+}
+
+fn revision_token(revision: &Revision) -> String {
+    revision.number().to_string()
+}
+
+/// A page of a history, as a message.
+pub(super) fn history_page(page: HistoryPage) -> proto::ListVersionsResponse {
+    proto::ListVersionsResponse {
+        next_page_token: page.next.as_ref().map(place_token).unwrap_or_default(),
+        entries: page.entries.into_iter().map(entry).collect(),
+    }
+}
+
+fn entry(entry: HistoryEntry) -> proto::HistoryEntry {
+    let message = proto::HistoryEntry {
+        version: entry.version.number(),
+        deleted: entry.deleted,
+        data: bytes(entry.document.as_ref()),
+        data_removed: !entry.deleted && entry.document.is_none(),
+        device_id: entry.device.as_str().to_owned(),
+        device_label: entry.device_label.unwrap_or_default(),
+        edit_time: entry.edit_time.0,
+        updated_at: entry.updated_at.0,
+        mutation_id: entry.mutation.0.to_string(),
+        ..Default::default()
+    };
+    match entry.kind {
+        EntryKind::Version {
+            current,
+            resolution,
+            cause,
+            rule,
+            policy,
+        } => proto::HistoryEntry {
+            current,
+            resolution: written_resolution(resolution).into(),
+            cause: cause.name().to_owned(),
+            rule: rule.map(Rule::number).unwrap_or_default().into(),
+            policy: policy.unwrap_or_default(),
+            ..message
+        },
+        EntryKind::LosingSide(conflict) => proto::HistoryEntry {
+            losing_side: true,
+            conflict_id: conflict.0.to_string(),
+            ..message
+        },
+    }
+}
+
+/// What came of a wish for an old version, as a message.
+pub(super) fn restore_response(restored: RestoreResponse) -> proto::RestoreVersionResponse {
+    proto::RestoreVersionResponse {
+        restored: restored.done,
+        server: restored.copy.map(copy_message),
+    }
+}
+
+/// A page of the recycle bin, as a message.
+pub(super) fn deleted_page(page: DeletedPage) -> proto::ListDeletedResponse {
+    proto::ListDeletedResponse {
+        next_page_token: page.next.as_ref().map(revision_token).unwrap_or_default(),
+        entities: page.entities.into_iter().map(deleted).collect(),
+    }
+}
+
+fn deleted(entity: DeletedEntity) -> proto::DeletedEntity {
+    proto::DeletedEntity {
+        entity_type: entity.key.entity_type.as_str().to_owned(),
+        entity_id: entity.key.entity_id.to_string(),
+        version: entity.version.number(),
+        device_id: entity.device.as_str().to_owned(),
+        device_label: entity.device_label.unwrap_or_default(),
+        edit_time: entity.edit_time.0,
+        deleted_at: entity.deleted_at.0,
+        last_version: entity.last_version.unwrap_or_default().number(),
+        data_removed: entity.last_version.is_some() && entity.last_document.is_none(),
+        last_data: bytes(entity.last_document.as_ref()),
+    }
+}
