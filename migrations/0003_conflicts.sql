@@ -151,28 +151,40 @@ create index losing_sides_conflict_idx on losing_sides (scope, conflict_id);
 alter table service_state add column compacted_at timestamptz not null default '-infinity';
 
 -- The log analysts expect: one row per change, in the order of `scope, revision`. Nothing ever leaves it;
--- retention only empties `data` of old versions.
+-- retention only empties `data` of old versions. Revisions have gaps: conflicts have their place in the
+-- same order.
 create view changes as
 select
-    scope,
-    revision,
-    entity_type,
-    entity_id,
+    change.scope,
+    change.revision,
+    change.entity_type,
+    change.entity_id,
     case
-        when deleted then 'deleted'
-        when version = 1 or rule = 2 or resolution = 'resurrected' then 'created'
+        when change.deleted then 'deleted'
+        when change.version = 1 or change.rule = 2 or change.resolution = 'resurrected' then 'created'
+        -- A forced put may win against a deletion.
+        when change.resolution = 'client_won' and (
+            select before.deleted
+            from entity_versions as before
+            where before.scope = change.scope
+                and before.entity_type = change.entity_type
+                and before.entity_id = change.entity_id
+                and before.version < change.version
+            order by before.version desc
+            limit 1
+        ) then 'created'
         else 'updated'
     end as change_type,
-    version,
-    data,
-    device_id,
-    edit_time,
-    updated_at as changed_at,
-    resolution,
-    cause,
-    rule,
-    policy,
-    mutation_id
+    change.version,
+    change.data,
+    change.device_id,
+    change.edit_time,
+    change.updated_at as changed_at,
+    change.resolution,
+    change.cause,
+    change.rule,
+    change.policy,
+    change.mutation_id
 from (
     select
         scope, revision, entity_type, entity_id, deleted, version, data, device_id, edit_time, updated_at,
@@ -183,4 +195,4 @@ from (
         scope, revision, entity_type, entity_id, deleted, version, data, device_id, edit_time, updated_at,
         resolution, cause, rule, policy, mutation_id
     from entity_versions
-) as version;
+) as change;
