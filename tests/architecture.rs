@@ -10,7 +10,7 @@ const FILE_LINES_MAX: usize = 400;
 
 /// Which modules of the crate each module may name. Everybody may name `domain` and `error`;
 /// `domain` names nobody.
-const IMPORTS: [(&str, &[&str]); 19] = [
+const IMPORTS: [(&str, &[&str]); 20] = [
     ("domain", &[]),
     ("error", &[]),
     ("auth", &[]),
@@ -21,6 +21,7 @@ const IMPORTS: [(&str, &[&str]); 19] = [
     ("feed", &["store"]),
     ("presence", &["store"]),
     ("status", &["store"]),
+    ("history", &["store"]),
     ("inbox", &["store"]),
     ("retention", &["store"]),
     ("turns", &[]),
@@ -30,7 +31,8 @@ const IMPORTS: [(&str, &[&str]); 19] = [
     (
         "grpc",
         &[
-            "auth", "config", "inbox", "presence", "pull", "push", "status", "store", "watch",
+            "auth", "config", "history", "inbox", "presence", "pull", "push", "status", "store",
+            "watch",
         ],
     ),
     (
@@ -133,6 +135,7 @@ const ONLYS: [(&str, &[&str], &str); 19] = [
             "presence",
             "turns",
             "status",
+            "history",
             "inbox",
             "retention",
             "grpc",

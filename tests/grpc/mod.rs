@@ -1,7 +1,8 @@
 //! The service as a device sees it.
 //!
 //! `rules`, `replays`, `groups`: section 3 of docs/protocol.md; `races`: many at once; `pull`, `watch`: section 6. `devices`: what
-//! is kept of them, and their clocks. `inbox`, `policies`, `duplicates`: conflicts, and who settles them. `bad_input`, `bad_calls`, `limits`, `verbatim`: what is refused,
+//! is kept of them, and their clocks. `inbox`, `policies`, `duplicates`: conflicts, and who settles them. `history`: what was before,
+//! and bringing it back. `bad_input`, `bad_calls`, `limits`, `verbatim`: what is refused,
 //! and what is not. `catalog`: entity types. `retention`: what goes at its age.
 //! `isolation`: users. `faults`, `sessions`, `outage`: what breaks. `service`,
 //! `shutdown`: what stands around the calls. `wire`: the bytes of apps in the field.
@@ -14,6 +15,7 @@ mod devices;
 mod duplicates;
 mod faults;
 mod groups;
+mod history;
 mod inbox;
 mod isolation;
 mod limits;

@@ -7,8 +7,8 @@ use tokio_postgres::Client;
 use crate::support::TestDatabase;
 use crate::support::database::connect;
 
-/// The statements of pushes, pulls and retention that look something up, with arguments.
-const LOOK_UPS: [(&str, &str); 18] = [
+/// The statements that look something up, with arguments.
+const LOOK_UPS: [(&str, &str); 20] = [
     ("read_entities", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_written", "'user/mia', '{}', '{}', '{}'"),
     ("read_bases", "'user/mia', '{}', '{}', '{}', 9"),
@@ -19,6 +19,11 @@ const LOOK_UPS: [(&str, &str); 18] = [
     ("read_sides", "'user/mia', null, 9"),
     ("list_conflicts", "'user/mia', true, null, 9, 9"),
     ("follow_conflicts", "'user/mia', 1, 2, 3, 9"),
+    (
+        "list_versions",
+        "'user/mia', 'user/mia', 'workout', null, null, null, 9, 9",
+    ),
+    ("list_deleted", "'user/mia', null, null, 9, 9, 9"),
     ("keep_superseded", "'user/mia', '{}', '{}', '{}'"),
     (
         "update_entities",

@@ -4,6 +4,7 @@
 
 pub mod database;
 pub mod device;
+pub mod history;
 pub mod inbox;
 pub mod server;
 pub mod service;
