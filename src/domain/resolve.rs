@@ -74,6 +74,8 @@ pub enum ResolveStatus {
     SettledBefore,
     /// This choice does not fit this kind of conflict.
     NoSuchChoice,
+    /// An entity that would have to be written has used up its versions.
+    OutOfVersions,
 }
 
 /// Settles a conflict as a person decided. `side` is the losing side that counts now.
@@ -95,62 +97,59 @@ pub fn resolve(
             ..conflict.key.clone()
         }),
     };
-    let status = status(&draft, conflict, older.as_ref(), decision);
-    let unused = matches!(status, ResolveStatus::Moved | ResolveStatus::SettledBefore);
-    match &decision.choice {
-        Choice::UseData(document) if unused => {
-            let met = version_of(draft.stored(&conflict.key));
-            draft.inbox.keep_aside(
-                conflict,
-                decision.mutation,
-                decision.expected,
-                met,
-                document,
-            );
+    let mut status = status(&draft, conflict, older.as_ref(), decision);
+    let writes = match status {
+        ResolveStatus::Resolved if conflict.settled.is_none() => {
+            writes(&draft, conflict, older.as_ref(), side, &decision.choice)
         }
-        _ => (),
+        ResolveStatus::Resolved
+        | ResolveStatus::Moved
+        | ResolveStatus::SettledBefore
+        | ResolveStatus::NoSuchChoice
+        | ResolveStatus::OutOfVersions => Vec::new(),
+    };
+    if writes
+        .iter()
+        .any(|(key, ..)| version_of(draft.stored(key)).next().is_none())
+    {
+        status = ResolveStatus::OutOfVersions;
     }
-    let reads_again = status == ResolveStatus::Resolved && conflict.settled.is_some();
-    let writes: Vec<(&EntityKey, Option<&Arc<Document>>, Resolution)> =
-        match (status, older.as_ref(), &decision.choice) {
-            _ if unused || reads_again || status == ResolveStatus::NoSuchChoice => Vec::new(),
-            (_, _, Choice::KeepBoth) | (_, None, Choice::KeepServer) => Vec::new(),
-            (_, None, Choice::KeepClient) => {
-                vec![(&conflict.key, side, Resolution::ClientWon)]
+    match (status, &decision.choice) {
+        (ResolveStatus::Resolved, _) if conflict.settled.is_none() => {
+            // The version that settles it is the one the conflict's entity has afterwards.
+            let mut version = version_of(draft.stored(&conflict.key));
+            if writes.iter().any(|(key, ..)| **key == conflict.key) {
+                version = version.next().unwrap_or(version);
             }
-            (_, None, Choice::UseData(data)) => {
-                vec![(&conflict.key, Some(data), Resolution::Applied)]
+            let settlement = decision.choice.settlement();
+            draft.inbox.close(conflict.id, settlement, Some(version));
+            for (key, document, resolution) in writes {
+                let mutation = decision.mutation;
+                write(
+                    &mut draft,
+                    key,
+                    document,
+                    resolution,
+                    mutation,
+                    Cause::Resolve,
+                );
             }
-            (_, Some(_), Choice::KeepServer) => vec![(&conflict.key, None, Resolution::Applied)],
-            (_, Some(older), Choice::KeepClient) => vec![(older, None, Resolution::Applied)],
-            (_, Some(older), Choice::UseData(data)) => vec![
-                (older, Some(data), Resolution::Applied),
-                (&conflict.key, None, Resolution::Applied),
-            ],
-        };
-    if status == ResolveStatus::Resolved && !reads_again {
-        // The version that settles it is the one the conflict's entity has afterwards.
-        let writes_it = writes.iter().any(|(key, document, _)| {
-            **key == conflict.key && differs(draft.stored(key), *document)
-        });
-        let now = version_of(draft.stored(&conflict.key));
-        let then = if writes_it {
-            now.next().unwrap_or(now)
-        } else {
-            now
-        };
-        let settlement = decision.choice.settlement();
-        draft.inbox.close(conflict.id, settlement, Some(then));
-    }
-    for (key, document, resolution) in writes {
-        write(
-            &mut draft,
-            key,
-            document,
-            resolution,
-            decision.mutation,
-            Cause::Resolve,
-        );
+        }
+        (ResolveStatus::Moved | ResolveStatus::SettledBefore, Choice::UseData(document)) => {
+            let met = version_of(draft.stored(&conflict.key));
+            let (mutation, base) = (decision.mutation, decision.expected);
+            draft
+                .inbox
+                .keep_aside(conflict, mutation, base, met, document);
+        }
+        (
+            ResolveStatus::Resolved
+            | ResolveStatus::Moved
+            | ResolveStatus::SettledBefore
+            | ResolveStatus::NoSuchChoice
+            | ResolveStatus::OutOfVersions,
+            Choice::KeepServer | Choice::KeepClient | Choice::UseData(_) | Choice::KeepBoth,
+        ) => (),
     }
     let copy = draft.stored(&conflict.key).map(ServerCopy::of);
     let other = older
@@ -163,6 +162,31 @@ pub fn resolve(
         other,
         plan: draft.finish(&[], Vec::new()),
     }
+}
+
+/// What a choice makes of the entities of a conflict: which of them hold what. What an entity holds
+/// already is left out.
+fn writes<'a>(
+    draft: &Draft<'_>,
+    conflict: &'a Conflict,
+    older: Option<&'a EntityKey>,
+    side: Option<&'a Arc<Document>>,
+    choice: &'a Choice,
+) -> Vec<(&'a EntityKey, Option<&'a Arc<Document>>, Resolution)> {
+    let newer = &conflict.key;
+    let mut writes = match (older, choice) {
+        (_, Choice::KeepBoth) | (None, Choice::KeepServer) => Vec::new(),
+        (None, Choice::KeepClient) => vec![(newer, side, Resolution::ClientWon)],
+        (None, Choice::UseData(data)) => vec![(newer, Some(data), Resolution::Applied)],
+        (Some(_), Choice::KeepServer) => vec![(newer, None, Resolution::Applied)],
+        (Some(older), Choice::KeepClient) => vec![(older, None, Resolution::Applied)],
+        (Some(older), Choice::UseData(data)) => vec![
+            (older, Some(data), Resolution::Applied),
+            (newer, None, Resolution::Applied),
+        ],
+    };
+    writes.retain(|(key, document, _)| differs(draft.stored(key), *document));
+    writes
 }
 
 fn status(
@@ -180,9 +204,10 @@ fn status(
             && settled.by == *draft.device()
             && match decision.choice {
                 Choice::KeepServer | Choice::KeepClient | Choice::KeepBoth => true,
-                Choice::UseData(_) => {
+                Choice::UseData(ref data) => {
                     let key = older.unwrap_or(&conflict.key);
                     draft.has_written(key, decision.mutation)
+                        || !differs(draft.stored(key), Some(data))
                 }
             };
         return if same {

@@ -217,7 +217,9 @@ pub(super) fn resolve_response(resolved: ResolveResponse) -> proto::ResolveConfl
         ResolveStatus::Resolved => proto::ResolveStatus::Resolved,
         ResolveStatus::Moved => proto::ResolveStatus::Moved,
         ResolveStatus::SettledBefore => proto::ResolveStatus::SettledBefore,
-        ResolveStatus::NoSuchChoice => proto::ResolveStatus::Unspecified,
+        ResolveStatus::NoSuchChoice | ResolveStatus::OutOfVersions => {
+            proto::ResolveStatus::Unspecified
+        }
     };
     proto::ResolveConflictResponse {
         status: status.into(),

@@ -149,12 +149,19 @@ impl Push {
             snapshot.open.push(conflict.clone());
         }
         let resolved = resolve(&snapshot, &conflict, side.as_ref(), &decision, &context);
-        if resolved.status == ResolveStatus::NoSuchChoice {
+        let refusal = match resolved.status {
+            ResolveStatus::Resolved | ResolveStatus::Moved | ResolveStatus::SettledBefore => None,
+            ResolveStatus::NoSuchChoice => {
+                Some(expected("choice", "KEEP_SERVER, KEEP_CLIENT or USE_DATA"))
+            }
+            ResolveStatus::OutOfVersions => Some(expected(
+                "expected_version",
+                "entities with room for another version, the largest int32 is used",
+            )),
+        };
+        if let Some(refusal) = refusal {
             batch.discard().await?;
-            return Ok(Err(expected(
-                "choice",
-                "KEEP_SERVER, KEEP_CLIENT or USE_DATA",
-            )));
+            return Ok(Err(refusal));
         }
         let author = Author {
             device: &request.device,
