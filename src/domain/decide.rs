@@ -296,4 +296,6 @@ fn out_of_versions() -> Outcome {
 }
 
 #[cfg(test)]
+mod matrix;
+#[cfg(test)]
 mod tests;
