@@ -269,4 +269,8 @@ impl<'a> Groups<'a> {
 }
 
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
+mod scenarios;
+#[cfg(test)]
 mod tests;

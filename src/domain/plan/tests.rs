@@ -66,7 +66,7 @@ fn holding(numbers: &[u128]) -> Snapshot {
 }
 
 /// An answer in one word: `v5 Applied`, `=4`, `ServerWon 4`, `GroupAborted`.
-fn brief(answer: &Answer) -> String {
+pub(super) fn brief(answer: &Answer) -> String {
     match answer {
         Answer::Written { written, .. } => {
             format!("v{} {:?}", written.version.number(), written.resolution)
