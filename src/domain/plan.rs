@@ -227,6 +227,8 @@ pub fn plan(snapshot: &Snapshot, batch: &[Submission], context: &BatchContext) -
                 .into_iter()
                 .zip(batch.iter().zip(&taken_out))
                 .map(|(answer, place)| match place {
+                    // Applied before: its first answer stands.
+                    (submission, _) if snapshot.has_of(submission) => answer,
                     (Submission { item: Ok(item), .. }, Some(Answer::Conflict(_))) => {
                         draft.anew(item, &answer)
                     }

@@ -286,3 +286,20 @@ fn a_merge_keeps_its_answer_in_a_group_that_fails() {
     batch.push(scene.submission("tablet", &unknown));
     assert_eq!(scene.send("tablet", &batch), ["Merged 3", "ReadOnly"]);
 }
+
+#[test]
+fn a_device_that_pushes_its_choice_settles_its_conflict() {
+    let (mut scene, item, conflicting) = bench_against_squat();
+    assert_eq!(
+        scene.push("tablet", &[put("workout", 2, BOTH)]),
+        ["v3 Applied"]
+    );
+    let id = conflicting.conflict.expect("a conflict");
+    let settled = scene.memory.conflicts[&id]
+        .settled
+        .clone()
+        .expect("settled");
+    assert_eq!(settled.settlement, Settlement::Pushed);
+    assert_eq!((settled.version, scene.memory.open), (Some(version(3)), 0));
+    assert_eq!(scene.send("tablet", &[item]), ["ServerWon 3"]);
+}
