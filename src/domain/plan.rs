@@ -82,8 +82,8 @@ impl Snapshot {
                 Policy::LastWriteWins | Policy::MergeMax | Policy::ServerAuthoritative => false,
             };
             let has_base = item.base > Version::NONE && item.base < stored.version;
-            let live = !stored.content.is_tombstone();
-            if merges && has_base && live && matches!(item.change, Change::Put(_)) {
+            // Also of what is deleted: an earlier item of the batch may bring it back.
+            if merges && has_base && matches!(item.change, Change::Put(_)) {
                 wanted.bases.push((&item.key, item.base));
             }
         }

@@ -303,3 +303,30 @@ fn a_device_that_pushes_its_choice_settles_its_conflict() {
     assert_eq!((settled.version, scene.memory.open), (Some(version(3)), 0));
     assert_eq!(scene.send("tablet", &[item]), ["ServerWon 3"]);
 }
+
+/// Sent together or one after the other, the answers are the same.
+#[test]
+fn an_edit_behind_a_resurrection_of_its_own_batch_is_merged_against_its_base() {
+    let texts = [
+        r#"{"notes":"a","order":1}"#,
+        r#"{"notes":"b","order":1}"#,
+        r#"{"notes":"b","order":2}"#,
+    ];
+    for together in [true, false] {
+        let mut scene = Scene::new();
+        scene.push("phone", &[put("routine_exercise", 0, texts[0]).at(NOW.0)]);
+        scene.push("tablet", &[delete("routine_exercise", 1).at(NOW.0)]);
+        // Both made on version 1, in the same moment by a coarse clock.
+        let edits =
+            [texts[1], texts[2]].map(|text| put("routine_exercise", 1, text).at(NOW.0 + MINUTE));
+        let told = match together {
+            true => scene.push("phone", &edits),
+            false => edits
+                .iter()
+                .flat_map(|edit| scene.push("phone", std::slice::from_ref(edit)))
+                .collect(),
+        };
+        assert_eq!(told, ["v3 Resurrected", "v4 ClientWon"]);
+        scene.holds_as("routine_exercise", texts[2]);
+    }
+}
