@@ -202,9 +202,10 @@ fn status(
         // The same decision again, its answer was lost.
         let same = settled.settlement == decision.choice.settlement()
             && settled.by == *draft.device()
-            && match decision.choice {
+            && match &decision.choice {
                 Choice::KeepServer | Choice::KeepClient | Choice::KeepBoth => true,
-                Choice::UseData(ref data) => {
+                // It wrote nothing if the entity held that already.
+                Choice::UseData(data) => {
                     let key = older.unwrap_or(&conflict.key);
                     draft.has_written(key, decision.mutation)
                         || !differs(draft.stored(key), Some(data))

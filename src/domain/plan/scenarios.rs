@@ -330,3 +330,21 @@ fn an_edit_behind_a_resurrection_of_its_own_batch_is_merged_against_its_base() {
         scene.holds_as("routine_exercise", texts[2]);
     }
 }
+
+/// It wrote nothing, so only what the server holds can tell.
+#[test]
+fn giving_what_the_server_holds_settles_a_conflict_and_does_so_again() {
+    let (mut scene, _, conflicting) = bench_against_squat();
+    let wish = Wish {
+        conflict: conflicting.conflict.expect("a conflict"),
+        choice: Choice::UseData(document(PHONE)),
+        expected: version(2),
+        expected_other: Version::NONE,
+    };
+    for _ in 0..2 {
+        let resolved = scene.memory.resolve(&device("tablet"), scene.now, &wish);
+        assert_eq!(resolved.status, ResolveStatus::Resolved);
+        assert_eq!(scene.sides().len(), 1, "nothing is kept aside");
+    }
+    assert_eq!(scene.memory.version(&key("workout")), version(2));
+}
