@@ -275,4 +275,6 @@ mod memory;
 #[cfg(test)]
 mod scenarios;
 #[cfg(test)]
+mod simulation;
+#[cfg(test)]
 mod tests;
