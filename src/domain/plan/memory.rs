@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::*;
 use crate::domain::conflict::{ConflictId, Kind, LosingSide};
 use crate::domain::decide::Merged;
-use crate::domain::resolve::{Choice, Decision, Resolved, Restored, decision_mutation};
+use crate::domain::resolve::{Choice, Decision, Held, Resolved, Restored, decision_mutation};
 use crate::domain::resolve::{resolve, restore};
 
 /// Neighbours read per new entity at most.
@@ -138,7 +138,8 @@ impl Memory {
     ) -> Restored {
         let snapshot = self.read_whole(&[key], mutation, device);
         let context = self.context(device, now);
-        let restored = restore(&snapshot, key, document, expected, mutation, &context);
+        let held = Held::Content(document.cloned());
+        let restored = restore(&snapshot, key, Some(&held), expected, mutation, &context);
         self.write(&restored.plan, device, now);
         restored
     }
