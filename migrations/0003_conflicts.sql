@@ -20,6 +20,9 @@ alter table entities
     add column rule smallint,
     -- The policy, for rule 9.
     add column policy text collate "C",
+    -- The base of the edit that became this version. A later edit of the same device on the same base goes
+    -- on from it (promise 5). Null: written before this was kept, or by a person's decision.
+    add column base_version integer,
     -- What was added to the times of the device's clock to get the server's.
     add column clock_offset_ms bigint not null default 0,
     -- When what the entity tells of began, if its type is watched for things recorded twice.
@@ -124,7 +127,7 @@ create table losing_sides (
     scope          text collate "C" not null,
     entity_type    text collate "C" not null,
     entity_id      uuid not null,
-    -- The edit.
+    -- The edit; made from it and the content where the edit is kept with other content already.
     mutation_id    uuid not null,
     conflict_id    uuid not null,
     device_id      text collate "C" not null,
@@ -134,6 +137,10 @@ create table losing_sides (
     -- The edit deletes the entity.
     deleted        boolean not null,
     data           jsonb,
+    -- Size of the data written out, 0 for a deletion.
+    data_bytes     integer not null,
+    -- The same for the same content: tells whether an edit that comes again is the one that is kept.
+    content_id     uuid not null,
     edit_time      timestamptz not null,
     received_at    timestamptz not null,
 

@@ -61,7 +61,7 @@ pub async fn inspect(
         }),
     };
     let (mut sides, server, duplicate, base) = tokio::try_join!(
-        store.read_sides(scope, id, OTHER_SIDES_MAX + 1),
+        store.read_sides(scope, id, conflict.mutation, OTHER_SIDES_MAX + 1),
         store.read_current(home, &conflict.key),
         async {
             match &older {

@@ -88,6 +88,13 @@ impl Answer {
         ))
     }
 
+    pub(super) fn group_put_off() -> Self {
+        Self::Rejected(Rejection::new(
+            RejectionCode::RetryLater,
+            "group_id: expected fewer groups that fail in one batch, send this group again in another",
+        ))
+    }
+
     /// Whether this answer aborts its item's group.
     pub(super) fn fails(&self) -> bool {
         match self {

@@ -13,22 +13,32 @@ use super::version::{Revision, Version};
 /// Namespace of conflict ids (UUID v5). Never change it: an item that comes again finds its conflict.
 const CONFLICTS: Uuid = Uuid::from_u128(0x7d3a_90be_5b1c_4e8f_9c27_c0ff_11c7_ed00);
 
+/// Namespace of content ids (UUID v5). Never change it, for the same reason.
+const CONTENTS: Uuid = Uuid::from_u128(0x2c8e_61f0_35b7_4c11_b7de_c0de_57a7_e5ed);
+
 /// Names a conflict within a scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConflictId(pub Uuid);
 
 impl ConflictId {
-    /// The id of the conflict this edit opens: the same however often it comes.
-    pub fn opened_by(kind: &Kind, key: &EntityKey, mutation: MutationId) -> Self {
+    /// The id of the conflict this edit of a device opens: the same however often it comes.
+    pub fn opened_by(
+        kind: &Kind,
+        key: &EntityKey,
+        mutation: MutationId,
+        device: &DeviceId,
+    ) -> Self {
         let other = match kind {
             Kind::Edit => Uuid::nil(),
             Kind::Duplicate { of } => *of,
         };
-        let identity = [
+        let identity: [&[u8]; 6] = [
             key.entity_id.as_bytes(),
             mutation.0.as_bytes(),
             other.as_bytes(),
             key.entity_type.as_str().as_bytes(),
+            b"/",
+            device.as_str().as_bytes(),
         ];
         Self(Uuid::new_v5(&CONFLICTS, &identity.concat()))
     }
@@ -110,8 +120,9 @@ pub struct Settled {
     pub by: DeviceId,
     /// When.
     pub at: Millis,
-    /// The version of the entity that settled it; `None` if that was a deletion long gone.
-    pub version: Option<Version>,
+    /// The version that settled it: of the entity; of two duplicates, of the one that was written or
+    /// deleted.
+    pub version: Version,
 }
 
 /// A conflict at its newest state.
@@ -143,13 +154,36 @@ pub struct Conflict {
     pub settled: Option<Settled>,
 }
 
+/// What an edit wants its entity to hold, by its meaning: the same for the same content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ContentId(pub Uuid);
+
+impl ContentId {
+    /// The id of this content; `None`: a deletion.
+    pub fn of(document: Option<&Document>) -> Self {
+        let text = document.map(|document| match document.json() {
+            Some(json) => json.to_text(),
+            None => document.text().to_owned(),
+        });
+        Self(Uuid::new_v5(&CONTENTS, text.unwrap_or_default().as_bytes()))
+    }
+}
+
+/// The name of a side whose mutation id is kept with other content already. A mutation id names one
+/// edit; but an app that breaks this must not lose what it sent (promise 1).
+pub fn side_beside(mutation: MutationId, content: ContentId) -> MutationId {
+    MutationId(Uuid::new_v5(&mutation.0, content.0.as_bytes()))
+}
+
 /// What a device sent and the server does not hold as a version.
 #[derive(Debug, Clone)]
 pub struct LosingSide {
     /// The entity.
     pub key: EntityKey,
-    /// The edit. It is kept once, however often it comes.
+    /// The edit. It is kept once, however often it comes; see [`side_beside`].
     pub mutation: MutationId,
+    /// What it wants the entity to hold.
+    pub content: ContentId,
     /// The conflict it belongs to.
     pub conflict: ConflictId,
     /// Who sent it.
@@ -169,6 +203,8 @@ pub struct LosingSide {
 /// What is known of an edit that is kept as a losing side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Kept {
+    /// What it wants its entity to hold.
+    pub content: ContentId,
     /// The conflict it belongs to.
     pub conflict: ConflictId,
     /// That conflict waits for the person.

@@ -8,7 +8,7 @@ use super::entity::{Content, Document, Stored};
 use super::item::{Change, Item, Rejection, RejectionCode};
 use super::policy::Policy;
 use super::scope::DeviceId;
-use super::settle::{Settled, settle};
+use super::settle::{Against, Settled, content_json, settle};
 use super::version::Version;
 
 /// How a version came to be written. Kept with the version, so that a replay gets its first answer.
@@ -104,6 +104,8 @@ pub struct Written {
     pub at: Millis,
     /// What the server made of it; `None` unless it was merged, or if retention has removed it.
     pub merged: Option<Merged>,
+    /// It was merged, but there was more of that than one batch may read: the item is put off.
+    pub withheld: bool,
 }
 
 /// What a merge wrote: the answer to it holds the server copy, also when it is asked for again.
@@ -130,6 +132,8 @@ pub struct Case<'a> {
     pub kept: Option<Kept>,
     /// What the entity held at the item's base version, if that is still known.
     pub base: Option<&'a Content>,
+    /// What this device sent before, if the stored version is the merge of that and it is known.
+    pub own_side: Option<&'a Content>,
     /// The policy of its type.
     pub policy: &'a Policy,
     /// Bytes of a merge at most; a larger one is for the person.
@@ -196,7 +200,10 @@ pub fn decide(case: &Case<'_>) -> Outcome {
     if item.base == version {
         return write(item, version, uncontested, Rule::Current);
     }
-    if matches!(stored.content, Content::Withheld) || matches!(case.base, Some(Content::Withheld)) {
+    if [Some(&stored.content), case.base, case.own_side]
+        .iter()
+        .any(|content| matches!(content, Some(Content::Withheld)))
+    {
         return put_off();
     }
     // Rule 4: the server holds it already.
@@ -206,6 +213,11 @@ pub fn decide(case: &Case<'_>) -> Outcome {
     // Rule 5: a device never conflicts with itself (promise 5).
     let only_own_since = stored.device == *case.device && stored.foreign_version <= item.base;
     if item.base < version && only_own_since {
+        return write(item, version, uncontested, Rule::Own);
+    }
+    // Nor once its first edit on this base has met another's: what follows goes on from there.
+    let goes_on = item.goes_on_from(stored, case.device);
+    if goes_on && !stored.merged {
         return write(item, version, uncontested, Rule::Own);
     }
     // Rule 6: the person has chosen.
@@ -229,7 +241,7 @@ pub fn decide(case: &Case<'_>) -> Outcome {
         }
         (Change::Delete, _, false) => Outcome::KeptServerCopy(Rule::DeletionOfEdited),
         // Rule 9: a true conflict.
-        (Change::Put(sent), _, _) => match settle(case.policy, case.base, stored, item, sent) {
+        (Change::Put(sent), _, _) => match settle(case.policy, against(case), stored, item, sent) {
             Settled::Client => write(item, version, Resolution::ClientWon, Rule::Policy),
             Settled::Server => Outcome::KeptServerCopy(Rule::Policy),
             Settled::Merged(document) if document.text().len() > case.merge_bytes_max => {
@@ -242,6 +254,13 @@ pub fn decide(case: &Case<'_>) -> Outcome {
             Settled::AlreadyMerged => Outcome::AlreadyMerged,
             Settled::Person => Outcome::NeedsUser,
         },
+    }
+}
+
+fn against<'a>(case: &Case<'a>) -> Against<'a> {
+    match case.own_side.and_then(content_json) {
+        Some(own) => Against::OwnEdit(own),
+        None => Against::Base(case.base.and_then(content_json)),
     }
 }
 

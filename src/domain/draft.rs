@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::answer::{Answer, Conflicting, ServerCopy, Verdict};
 use super::clock::Millis;
-use super::conflict::Settlement;
+use super::conflict::{ConflictId, Settlement};
 use super::decide::{Case, Outcome, Resolution, Rule, Written, decide};
 use super::entity::{Content, Document, EntityKey, MutationId, Stored};
 use super::inbox::{Encounter, Inbox};
@@ -24,6 +24,8 @@ pub(super) struct Draft<'a> {
     context: &'a BatchContext,
     current: HashMap<&'a EntityKey, Stored>,
     written: HashMap<(&'a EntityKey, MutationId), Written>,
+    /// What this batch sent to entities whose current version is the merge of that.
+    own_sides: HashMap<&'a EntityKey, Content>,
     writes: Vec<EntityWrite>,
     write_of: HashMap<&'a EntityKey, usize>,
     versions: usize,
@@ -40,6 +42,7 @@ impl<'a> Draft<'a> {
             context,
             current: HashMap::new(),
             written: HashMap::new(),
+            own_sides: HashMap::new(),
             writes: Vec::new(),
             write_of: HashMap::new(),
             versions: 0,
@@ -81,7 +84,7 @@ impl<'a> Draft<'a> {
     /// have written, so it is decided again on what there is without the group. Nothing of it is kept.
     pub(super) fn anew(&mut self, item: &'a Item, first: &Answer) -> Answer {
         self.copy_bytes -= first.copy_bytes();
-        let answer = match decide(&self.case(item)) {
+        let answer = match self.decide(item) {
             Outcome::KeptServerCopy(_) | Outcome::SettledBefore => {
                 self.with_room(item, |draft| draft.conflict(item, Verdict::ServerWon, None))
             }
@@ -101,9 +104,24 @@ impl<'a> Draft<'a> {
         answer
     }
 
+    /// Decides an item. A merge that the type's schema does not allow is for the person: no device could
+    /// push an edit of it.
+    fn decide(&self, item: &Item) -> Outcome {
+        match decide(&self.case(item)) {
+            Outcome::Merge(_, document) if !self.allows(item, &document) => Outcome::NeedsUser,
+            outcome => outcome,
+        }
+    }
+
+    fn allows(&self, item: &Item, document: &Document) -> bool {
+        let catalog = &self.context.catalog;
+        let violations = catalog.violations(&item.key.entity_type, document);
+        violations.is_empty()
+    }
+
     fn settle(&mut self, item: &'a Item) -> Answer {
         let at = self.stored(&item.key).map(|stored| stored.updated_at);
-        match decide(&self.case(item)) {
+        match self.decide(item) {
             Outcome::Replayed(written) => self.replayed(item, written),
             Outcome::Write(version, resolution, rule) => {
                 self.applied(item, version, resolution, rule)
@@ -111,11 +129,7 @@ impl<'a> Draft<'a> {
             Outcome::Merge(version, document) => self.merged(item, version, document),
             Outcome::AlreadyMerged => self.with_room(item, |draft| {
                 let met = draft.met(item, Rule::Policy);
-                let version = met.server_version;
-                let id = draft.inbox.keep(item, met, Settlement::Merged, version);
-                draft
-                    .inbox
-                    .close_own(&item.key, Settlement::Merged, version);
+                let id = draft.keep_merged(item, met, met.server_version);
                 draft.conflict(item, Verdict::Merged, Some(id))
             }),
             Outcome::Unchanged(version) => {
@@ -145,6 +159,10 @@ impl<'a> Draft<'a> {
     fn replayed(&self, item: &Item, written: Written) -> Answer {
         let kept = self.inbox.kept(item).map(|kept| kept.conflict);
         match (written.resolution, written.merged) {
+            (Resolution::Merged, _) if written.withheld => self.put_off(),
+            (Resolution::Merged, Some(merged)) if !self.fits(merged.document.text().len()) => {
+                self.put_off()
+            }
             (Resolution::Merged, Some(merged)) => {
                 let copy = ServerCopy {
                     version: written.version,
@@ -192,6 +210,7 @@ impl<'a> Draft<'a> {
             document,
             edit_time: item.edit_time,
             clock_offset_ms: item.clock_offset_ms,
+            base: Some(item.base),
             mutation: item.mutation,
             resolution,
             reason: self.reason(item, rule),
@@ -227,13 +246,28 @@ impl<'a> Draft<'a> {
             document: Some(document),
             edit_time: item.edit_time.max(stored_edit_time.unwrap_or_default()),
             clock_offset_ms: item.clock_offset_ms,
+            base: Some(item.base),
             mutation: item.mutation,
             resolution: Resolution::Merged,
             reason: self.reason(item, Rule::Policy),
         });
-        let id = self.inbox.keep(item, met, Settlement::Merged, version);
-        self.inbox.close_own(&item.key, Settlement::Merged, version);
+        if let Change::Put(sent) = &item.change {
+            let own = Content::Live(sent.clone());
+            self.own_sides.insert(&item.key, own);
+        }
+        let id = self.keep_merged(item, met, version);
         self.conflict(item, Verdict::Merged, Some(id))
+    }
+
+    /// Keeps the side of an item that was merged. What waited of its device is settled by it, unless
+    /// that is newer.
+    fn keep_merged(&mut self, item: &Item, met: Encounter, version: Version) -> ConflictId {
+        let supersedes = self.inbox.supersedes(item);
+        let id = self.inbox.keep(item, met, Settlement::Merged, version);
+        if supersedes {
+            self.inbox.close_own(&item.key, Settlement::Merged, version);
+        }
+        id
     }
 
     /// Whether this edit has written a version of the entity.
@@ -266,9 +300,21 @@ impl<'a> Draft<'a> {
             written: written.or_else(|| self.snapshot.written.get(&edit)),
             kept: self.inbox.kept(item),
             base: self.base(item),
+            own_side: self.own_side(item),
             policy: self.policy(item),
             merge_bytes_max: self.context.item_bytes_max,
         }
+    }
+
+    /// What this device sent to the entity before, if the stored version is the merge of that.
+    fn own_side(&self, item: &Item) -> Option<&Content> {
+        let stored = self.stored(&item.key)?;
+        if !stored.merged || !item.goes_on_from(stored, &self.context.device) {
+            return None;
+        }
+        self.own_sides
+            .get(&item.key)
+            .or_else(|| self.snapshot.own_sides.get(&item.key))
     }
 
     fn base(&self, item: &Item) -> Option<&Content> {

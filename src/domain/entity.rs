@@ -150,6 +150,12 @@ pub struct Stored {
     /// The newest version that another device than `device` wrote; [`Version::NONE`] if none
     /// did. So "every version after b was written by this device" (rule 5) needs no history.
     pub foreign_version: Version,
+    /// The base of the edit that became the current version; `None` if no edit of a device did.
+    pub base: Option<Version>,
+    /// Which edit that was.
+    pub mutation: MutationId,
+    /// The current version is a merge.
+    pub merged: bool,
     /// The edit time behind the current version.
     pub edit_time: Millis,
     /// What was added to the times of that device's clock to get the server's.

@@ -1,13 +1,14 @@
 //! The conflict inbox while a batch is decided: what is open, what opens, what closes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::clock::Millis;
 use super::conflict::{
-    Conflict, ConflictId, InboxWrites, Kept, Kind, LosingSide, Settled, Settlement,
+    Conflict, ConflictId, ContentId, InboxWrites, Kept, Kind, LosingSide, Settled, Settlement,
+    side_beside,
 };
 use super::decide::Rule;
 use super::entity::{Document, EntityKey, MutationId};
@@ -27,7 +28,10 @@ pub(super) struct Inbox<'a> {
     own: HashMap<EntityKey, ConflictId>,
     /// Conflicts to write, in the order they were first touched.
     touched: Vec<ConflictId>,
-    kept: HashMap<(EntityKey, MutationId), ConflictId>,
+    is_touched: HashSet<ConflictId>,
+    /// The open possible duplicates: the older entity by the newer.
+    duplicates: HashMap<EntityKey, Uuid>,
+    kept: HashMap<(EntityKey, MutationId), Kept>,
     sides: Vec<LosingSide>,
     opened: i32,
 }
@@ -48,6 +52,10 @@ impl<'a> Inbox<'a> {
             .filter(|open| open.kind == Kind::Edit && open.device == *device)
             .map(|open| (open.key.clone(), open.id))
             .collect();
+        let duplicates = snapshot.open.iter().filter_map(|open| match open.kind {
+            Kind::Duplicate { of } => Some((open.key.clone(), of)),
+            Kind::Edit => None,
+        });
         let conflicts = snapshot.open.iter().map(|open| (open.id, open.clone()));
         Self {
             snapshot,
@@ -56,6 +64,8 @@ impl<'a> Inbox<'a> {
             conflicts: conflicts.collect(),
             own,
             touched: Vec::new(),
+            is_touched: HashSet::new(),
+            duplicates: duplicates.collect(),
             kept: HashMap::new(),
             sides: Vec::new(),
             opened: 0,
@@ -64,24 +74,41 @@ impl<'a> Inbox<'a> {
 
     /// What is known of an item as a losing side.
     pub(super) fn kept(&self, item: &Item) -> Option<Kept> {
-        let edit = (item.key.clone(), item.mutation);
-        let before = self.snapshot.kept.get(&edit).copied();
-        let conflict = match (self.kept.get(&edit), before) {
-            (Some(now), _) => *now,
-            (None, Some(before)) => before.conflict,
-            (None, None) => return None,
+        self.side_of(item).1
+    }
+
+    /// The name an item has, or would have, as a losing side; and what is known of it.
+    fn side_of(&self, item: &Item) -> (MutationId, Option<Kept>) {
+        let Some(kept) = self.kept_as(&item.key, item.mutation) else {
+            return (item.mutation, None);
         };
-        // The batch may have closed or opened it since.
-        let state = self.conflicts.get(&conflict).map(|known| Kept {
-            conflict,
-            open: known.settled.is_none(),
-            asked: known.asked,
-        });
-        state.or(before)
+        let content = ContentId::of(document(item));
+        if kept.content == content {
+            return (item.mutation, Some(kept));
+        }
+        let beside = side_beside(item.mutation, content);
+        (beside, self.kept_as(&item.key, beside))
+    }
+
+    fn kept_as(&self, key: &EntityKey, side: MutationId) -> Option<Kept> {
+        let edit = (key.clone(), side);
+        let kept = self
+            .kept
+            .get(&edit)
+            .or_else(|| self.snapshot.kept.get(&edit))?;
+        // The batch may have closed or opened its conflict since.
+        Some(match self.conflicts.get(&kept.conflict) {
+            Some(known) => Kept {
+                open: known.settled.is_none(),
+                asked: known.asked,
+                ..*kept
+            },
+            None => *kept,
+        })
     }
 
     /// Keeps the side of an item that lost at once, or was merged: with the open conflict of this
-    /// entity and device if there is one, so that the person decides about the newest side.
+    /// entity and device if there is one, as one of its other sides.
     pub(super) fn keep(
         &mut self,
         item: &Item,
@@ -92,35 +119,51 @@ impl<'a> Inbox<'a> {
         if let Some(kept) = self.kept(item) {
             return kept.conflict;
         }
-        if let Some(id) = self.attach(item, met) {
-            return id;
+        if let Some(open) = self.own.get(&item.key).copied() {
+            self.add_side(item, met, open);
+            return open;
         }
-        let settled = self.settled(settlement, Some(version));
+        let settled = self.settled(settlement, version);
         let conflict = self.conflict(item, met, Some(settled));
-        self.add(item, met, conflict)
+        self.add_side(item, met, conflict.id);
+        self.touch(conflict)
     }
 
-    /// Keeps the side of an item for the person to decide about.
+    /// Keeps the side of an item for the person to decide about: as the one that counts of the open
+    /// conflict of this entity and device, or with a new one.
     pub(super) fn ask(&mut self, item: &Item, met: Encounter) -> ConflictId {
         let kept = self.kept(item);
         if let Some(kept) = kept.filter(|kept| kept.open) {
             return kept.conflict;
         }
-        if kept.is_none()
-            && let Some(id) = self.attach(item, met)
-        {
-            return id;
-        }
-        // An older edit that a policy settled when it first came.
-        if let Some(id) = self.own.get(&item.key) {
-            return *id;
-        }
-        let conflict = self.conflict(item, met, None);
-        self.own.insert(item.key.clone(), conflict.id);
-        self.opened += 1;
-        match kept {
-            Some(_) => self.touch(conflict),
-            None => self.add(item, met, conflict),
+        let own = self.own.get(&item.key).copied();
+        match (own, kept) {
+            // An older edit that a policy settled when it first came.
+            (Some(open), Some(_)) => open,
+            (Some(open), None) => {
+                let mutation = self.add_side(item, met, open);
+                let known = self.conflicts.get(&open).cloned();
+                if let Some(known) = known {
+                    self.touch(Conflict {
+                        mutation,
+                        base: item.base,
+                        server_version: met.server_version,
+                        rule: Some(met.rule),
+                        policy: met.policy.map(str::to_owned),
+                        ..known
+                    });
+                }
+                open
+            }
+            (None, _) => {
+                let conflict = self.conflict(item, met, None);
+                self.own.insert(item.key.clone(), conflict.id);
+                self.opened += 1;
+                if kept.is_none() {
+                    self.add_side(item, met, conflict.id);
+                }
+                self.touch(conflict)
+            }
         }
     }
 
@@ -128,8 +171,9 @@ impl<'a> Inbox<'a> {
     pub(super) fn ask_about_duplicate(&mut self, item: &Item, of: Uuid, version: Version) {
         let kind = Kind::Duplicate { of };
         self.opened += 1;
+        self.duplicates.insert(item.key.clone(), of);
         self.touch(Conflict {
-            id: ConflictId::opened_by(&kind, &item.key, item.mutation),
+            id: ConflictId::opened_by(&kind, &item.key, item.mutation, self.device),
             kind,
             key: item.key.clone(),
             device: self.device.clone(),
@@ -146,28 +190,27 @@ impl<'a> Inbox<'a> {
 
     /// The older entity that this one may be, as far as the person has not decided.
     pub(super) fn duplicate_of(&self, key: &EntityKey) -> Option<Uuid> {
-        self.conflicts
-            .values()
-            .find_map(|conflict| match conflict.kind {
-                Kind::Duplicate { of } if conflict.key == *key && conflict.settled.is_none() => {
-                    Some(of)
-                }
-                Kind::Duplicate { .. } | Kind::Edit => None,
-            })
+        self.duplicates.get(key).copied()
+    }
+
+    /// Whether the item is newer than what waits of this entity and device, or is what waits.
+    pub(super) fn supersedes(&self, item: &Item) -> bool {
+        let (side, kept) = self.side_of(item);
+        let waits = self.own.get(&item.key);
+        let waits = waits.and_then(|id| self.conflicts.get(id));
+        kept.is_none() || waits.is_some_and(|waits| waits.mutation == side)
     }
 
     /// This device's newer edit has settled what waited of it.
     pub(super) fn close_own(&mut self, key: &EntityKey, settlement: Settlement, version: Version) {
         if let Some(id) = self.own.remove(key) {
-            self.close(id, settlement, Some(version));
+            self.close(id, settlement, version);
         }
     }
 
     /// What the server holds now is what waited: there is nothing to decide.
     pub(super) fn close_if_same(&mut self, item: &Item, version: Version) {
-        let id = self.own.get(&item.key);
-        let current = id.and_then(|id| self.conflicts.get(id));
-        if current.is_some_and(|current| current.mutation == item.mutation) {
+        if self.kept(item).is_some() && self.supersedes(item) {
             self.close_own(&item.key, Settlement::Pushed, version);
         }
     }
@@ -189,30 +232,24 @@ impl<'a> Inbox<'a> {
             .collect();
         ids.sort();
         for id in ids {
-            self.close(id, Settlement::Pushed, Some(version));
+            self.close(id, Settlement::Pushed, version);
         }
     }
 
     /// Settles a conflict, if it is known and open.
-    pub(super) fn close(
-        &mut self,
-        id: ConflictId,
-        settlement: Settlement,
-        version: Option<Version>,
-    ) {
-        let settled = self.settled(settlement, version);
-        let open = self
-            .conflicts
-            .get(&id)
-            .filter(|known| known.settled.is_none());
-        if let Some(open) = open {
-            let closed = Conflict {
-                settled: Some(settled),
-                ..open.clone()
-            };
-            self.opened -= 1;
-            self.touch(closed);
+    pub(super) fn close(&mut self, id: ConflictId, settlement: Settlement, version: Version) {
+        let open = self.conflicts.get(&id);
+        let Some(open) = open.filter(|known| known.settled.is_none()).cloned() else {
+            return;
+        };
+        if matches!(open.kind, Kind::Duplicate { .. }) {
+            self.duplicates.remove(&open.key);
         }
+        self.opened -= 1;
+        self.touch(Conflict {
+            settled: Some(self.settled(settlement, version)),
+            ..open
+        });
     }
 
     /// Keeps what a person gave to resolve a conflict and came too late with.
@@ -231,6 +268,7 @@ impl<'a> Inbox<'a> {
         self.sides.push(LosingSide {
             key: conflict.key.clone(),
             mutation,
+            content: ContentId::of(Some(document)),
             conflict: conflict.id,
             device: self.device.clone(),
             base,
@@ -259,27 +297,14 @@ impl<'a> Inbox<'a> {
         (writes, last)
     }
 
-    /// Makes an item's side the current one of the open conflict of its entity and device.
-    fn attach(&mut self, item: &Item, met: Encounter) -> Option<ConflictId> {
-        let open = self.conflicts.get(self.own.get(&item.key)?)?;
-        let conflict = Conflict {
-            mutation: item.mutation,
-            base: item.base,
-            server_version: met.server_version,
-            rule: Some(met.rule),
-            policy: met.policy.map(str::to_owned),
-            ..open.clone()
-        };
-        Some(self.add(item, met, conflict))
-    }
-
     fn conflict(&self, item: &Item, met: Encounter, settled: Option<Settled>) -> Conflict {
+        let (mutation, _) = self.side_of(item);
         Conflict {
-            id: ConflictId::opened_by(&Kind::Edit, &item.key, item.mutation),
+            id: ConflictId::opened_by(&Kind::Edit, &item.key, mutation, self.device),
             kind: Kind::Edit,
             key: item.key.clone(),
             device: self.device.clone(),
-            mutation: item.mutation,
+            mutation,
             base: item.base,
             server_version: met.server_version,
             rule: Some(met.rule),
@@ -290,43 +315,58 @@ impl<'a> Inbox<'a> {
         }
     }
 
-    /// Adds an item's side to a conflict.
-    fn add(&mut self, item: &Item, met: Encounter, conflict: Conflict) -> ConflictId {
-        let document = match &item.change {
-            Change::Put(document) => Some(document.clone()),
-            Change::Delete => None,
+    /// Keeps an item's side with a conflict, and says by which name.
+    fn add_side(&mut self, item: &Item, met: Encounter, conflict: ConflictId) -> MutationId {
+        let (mutation, _) = self.side_of(item);
+        let content = ContentId::of(document(item));
+        let kept = Kept {
+            content,
+            conflict,
+            open: false,
+            asked: false,
         };
-        self.kept
-            .insert((item.key.clone(), item.mutation), conflict.id);
+        self.kept.insert((item.key.clone(), mutation), kept);
         self.sides.push(LosingSide {
             key: item.key.clone(),
-            mutation: item.mutation,
-            conflict: conflict.id,
+            mutation,
+            content,
+            conflict,
             device: self.device.clone(),
             base: item.base,
             server_version: met.server_version,
-            document,
+            document: match &item.change {
+                Change::Put(document) => Some(document.clone()),
+                Change::Delete => None,
+            },
             edit_time: item.edit_time,
             received_at: self.now,
         });
-        self.touch(conflict)
+        mutation
     }
 
     fn touch(&mut self, conflict: Conflict) -> ConflictId {
         let id = conflict.id;
-        if !self.touched.contains(&id) {
+        if self.is_touched.insert(id) {
             self.touched.push(id);
         }
         self.conflicts.insert(id, conflict);
         id
     }
 
-    fn settled(&self, settlement: Settlement, version: Option<Version>) -> Settled {
+    fn settled(&self, settlement: Settlement, version: Version) -> Settled {
         Settled {
             settlement,
             by: self.device.clone(),
             at: self.now,
             version,
         }
+    }
+}
+
+/// What an item wants its entity to hold; `None`: nothing.
+fn document(item: &Item) -> Option<&Document> {
+    match &item.change {
+        Change::Put(document) => Some(document),
+        Change::Delete => None,
     }
 }

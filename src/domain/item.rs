@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::catalog::Catalog;
 use super::clock::{Millis, clock_offset_ms, edit_time};
-use super::entity::{Document, EntityKey, EntityType, MutationId};
+use super::entity::{Document, EntityKey, EntityType, MutationId, Stored};
 use super::json::{Json, Violation};
 use super::scope::{DeviceId, LABEL_BYTES_MAX, UserId};
 use super::version::Version;
@@ -90,6 +90,14 @@ pub struct Item {
     pub clock_offset_ms: i64,
     /// Of a type that only the operator writes, and somebody else sends it.
     pub read_only: bool,
+}
+
+impl Item {
+    /// Whether it follows an edit of the same device on the same base, which is the stored version: then
+    /// no other device's edit lies between the two (promise 5).
+    pub fn goes_on_from(&self, stored: &Stored, device: &DeviceId) -> bool {
+        stored.device == *device && stored.base == Some(self.base) && self.base < stored.version
+    }
 }
 
 /// Why an item is an ERROR.

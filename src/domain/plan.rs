@@ -3,7 +3,7 @@
 //! [`plan`] is pure: from what the store holds and what the device sent it makes the answers and
 //! the versions to write. `plan.answers[i]` answers `batch[i]`, always.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub written: HashMap<(EntityKey, MutationId), Written>,
     /// What entities held at the base versions of items that may conflict, as far as it is known.
     pub bases: HashMap<(EntityKey, Version), Content>,
+    /// What the device itself has sent to entities whose current version is the merge of that.
+    pub own_sides: HashMap<EntityKey, Content>,
     /// Items of the batch that are kept as losing sides.
     pub kept: HashMap<(EntityKey, MutationId), Kept>,
     /// Open conflicts about the entities of the batch: of the device's own edits, and duplicates.
@@ -46,13 +48,33 @@ pub struct Wanted<'a> {
     pub contested: Vec<&'a Item>,
     /// Contents of old versions, for merges.
     pub bases: Vec<(&'a EntityKey, Version)>,
-    /// New entities to find neighbours of: from when, until when.
-    pub new: Vec<(&'a EntityKey, Millis, Millis)>,
+    /// What the device itself has sent, where that was merged.
+    pub own_sides: Vec<(&'a EntityKey, MutationId)>,
+    /// New entities to find neighbours of.
+    pub new: Vec<Newcomer<'a>>,
+}
+
+/// A new entity that may be an older one, recorded twice.
+#[derive(Debug)]
+pub struct Newcomer<'a> {
+    /// The entity.
+    pub key: &'a EntityKey,
+    /// The older one began at this time or later..
+    pub from: Millis,
+    /// ..at best when the new one did..
+    pub began_at: Millis,
+    /// ..and not after this.
+    pub until: Millis,
 }
 
 impl Snapshot {
     /// What else the items need.
-    pub fn wanted<'a>(&self, items: &[&'a Item], catalog: &Catalog) -> Wanted<'a> {
+    pub fn wanted<'a>(
+        &self,
+        items: &[&'a Item],
+        device: &DeviceId,
+        catalog: &Catalog,
+    ) -> Wanted<'a> {
         let mut wanted = Wanted::default();
         for item in items {
             let rules = catalog.rules(&item.key.entity_type);
@@ -63,10 +85,13 @@ impl Snapshot {
                         let Change::Put(document) = &item.change else {
                             return None;
                         };
-                        let began = began_at(rule, document)?;
-                        let from = Millis(began.0.saturating_sub(rule.tolerance_ms));
-                        let until = Millis(began.0.saturating_add(rule.tolerance_ms));
-                        Some((&item.key, from, until))
+                        let began_at = began_at(rule, document)?;
+                        Some(Newcomer {
+                            key: &item.key,
+                            from: Millis(began_at.0.saturating_sub(rule.tolerance_ms)),
+                            began_at,
+                            until: Millis(began_at.0.saturating_add(rule.tolerance_ms)),
+                        })
                     }));
                 continue;
             };
@@ -77,6 +102,9 @@ impl Snapshot {
                 continue;
             }
             wanted.contested.push(item);
+            if stored.merged && item.goes_on_from(stored, device) {
+                wanted.own_sides.push((&item.key, stored.mutation));
+            }
             let merges = match rules.policy {
                 Policy::Ask | Policy::MergeFields { .. } | Policy::LatestPerKey { .. } => true,
                 Policy::LastWriteWins | Policy::MergeMax | Policy::ServerAuthoritative => false,
@@ -89,6 +117,8 @@ impl Snapshot {
         }
         wanted.bases.sort();
         wanted.bases.dedup();
+        wanted.own_sides.sort();
+        wanted.own_sides.dedup();
         wanted
     }
 
@@ -161,6 +191,8 @@ pub struct NewVersion {
     pub clock_offset_ms: i64,
     /// When what the entity tells of began, if its type is watched for duplicates.
     pub began_at: Option<Millis>,
+    /// The base of the edit; `None` for a person's decision.
+    pub base: Option<Version>,
     /// Which edit it was.
     pub mutation: MutationId,
     /// How it was settled.
@@ -205,24 +237,32 @@ impl Cause {
     }
 }
 
+/// How often a batch is decided anew at most. Whatever groups fail in the last round are put off: their
+/// items are ERROR RETRY_LATER. It bounds what a batch of nothing but failing groups costs.
+const ROUNDS_MAX: usize = 16;
+
 /// Decides a batch.
 ///
 /// A group one of whose items fails is taken out and the rest decided anew, as if only the failed
 /// items' own answers had ever existed: an aborted item never shows in what others see.
-/// Each round takes out one group, so there are at most as many rounds as groups, and one.
+/// Each round takes out one group; those with a malformed item fail in any case and are out from the
+/// beginning.
 pub fn plan(snapshot: &Snapshot, batch: &[Submission], context: &BatchContext) -> Plan {
     let groups = Groups::of(batch);
-    let mut taken_out: Vec<Option<Answer>> = vec![None; batch.len()];
+    let mut taken_out = groups.of_malformed(snapshot);
+    let mut rounds = 0;
     loop {
+        rounds += 1;
         let mut draft = Draft::new(snapshot, context);
         let answers: Vec<Answer> = batch
             .iter()
             .zip(&taken_out)
             .map(|(submission, taken_out)| draft.answer(submission, taken_out.as_ref()))
             .collect();
-        let failed = (0..batch.len())
-            .find(|&i| taken_out[i].is_none() && groups.of_item(i).is_some() && answers[i].fails());
-        let Some(group) = failed.and_then(|i| groups.of_item(i)) else {
+        let mut failed = (0..batch.len()).filter(|&i| {
+            taken_out[i].is_none() && answers[i].fails() && !snapshot.has_of(&batch[i])
+        });
+        let Some(group) = failed.find_map(|i| groups.of_item(i)) else {
             let answers: Vec<Answer> = answers
                 .into_iter()
                 .zip(batch.iter().zip(&taken_out))
@@ -237,12 +277,21 @@ pub fn plan(snapshot: &Snapshot, batch: &[Submission], context: &BatchContext) -
                 .collect();
             return draft.finish(batch, answers);
         };
-        for &i in group {
-            taken_out[i] = Some(if answers[i].fails() || snapshot.has_of(&batch[i]) {
-                answers[i].clone()
-            } else {
-                Answer::group_aborted()
-            });
+        if rounds < ROUNDS_MAX {
+            for &i in group {
+                taken_out[i] = Some(if answers[i].fails() || snapshot.has_of(&batch[i]) {
+                    answers[i].clone()
+                } else {
+                    Answer::group_aborted()
+                });
+            }
+            continue;
+        }
+        let failed = failed.filter_map(|i| groups.of_item(i)).chain([group]);
+        for &i in failed.flatten().collect::<BTreeSet<_>>() {
+            if !snapshot.has_of(&batch[i]) {
+                taken_out[i] = Some(Answer::group_put_off());
+            }
         }
     }
 }
@@ -263,6 +312,25 @@ impl<'a> Groups<'a> {
         }
         members.retain(|_, items| items.len() > 1);
         Self { members, batch }
+    }
+
+    /// The answers to groups with a malformed item: they fail whatever the other items do.
+    fn of_malformed(&self, snapshot: &Snapshot) -> Vec<Option<Answer>> {
+        let mut answers = vec![None; self.batch.len()];
+        for group in self.members.values() {
+            if group.iter().all(|&i| self.batch[i].item.is_ok()) {
+                continue;
+            }
+            for &i in group {
+                answers[i] = match &self.batch[i].item {
+                    Err(rejection) => Some(Answer::Rejected(rejection.clone())),
+                    // Its first answer stands.
+                    Ok(_) if snapshot.has_of(&self.batch[i]) => None,
+                    Ok(_) => Some(Answer::group_aborted()),
+                };
+            }
+        }
+        answers
     }
 
     fn of_item(&self, i: usize) -> Option<&Vec<usize>> {

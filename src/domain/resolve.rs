@@ -108,10 +108,14 @@ pub fn resolve(
         | ResolveStatus::NoSuchChoice
         | ResolveStatus::OutOfVersions => Vec::new(),
     };
-    if writes
-        .iter()
-        .any(|(key, ..)| version_of(draft.stored(key)).next().is_none())
-    {
+    // As for a push based on a version the server has lost in a restore from a backup (rule 9): what it
+    // lost is not given out again.
+    let floor = match conflict.kind {
+        Kind::Edit => conflict.base,
+        Kind::Duplicate { .. } => Version::NONE,
+    };
+    let next = |draft: &Draft<'_>, key| version_of(draft.stored(key)).max(floor).next();
+    if writes.iter().any(|(key, ..)| next(&draft, key).is_none()) {
         status = ResolveStatus::OutOfVersions;
     }
     match (status, &decision.choice) {
@@ -119,20 +123,16 @@ pub fn resolve(
             // The version that settles it is the one the conflict's entity has afterwards.
             let mut version = version_of(draft.stored(&conflict.key));
             if writes.iter().any(|(key, ..)| **key == conflict.key) {
-                version = version.next().unwrap_or(version);
+                version = next(&draft, &conflict.key).unwrap_or(version);
             }
             let settlement = decision.choice.settlement();
-            draft.inbox.close(conflict.id, settlement, Some(version));
+            draft.inbox.close(conflict.id, settlement, version);
             for (key, document, resolution) in writes {
-                let mutation = decision.mutation;
-                write(
-                    &mut draft,
-                    key,
-                    document,
-                    resolution,
-                    mutation,
-                    Cause::Resolve,
-                );
+                if let Some(version) = next(&draft, key) {
+                    let mutation = decision.mutation;
+                    let written = (version, document, resolution);
+                    write(&mut draft, key, written, mutation, Cause::Resolve);
+                }
             }
         }
         (ResolveStatus::Moved | ResolveStatus::SettledBefore, Choice::UseData(document)) => {
@@ -287,14 +287,8 @@ pub fn restore(
         Some(Held::Content(document)) => match now.next() {
             None => RestoreStatus::OutOfVersions,
             Some(version) => {
-                write(
-                    &mut draft,
-                    key,
-                    document.as_ref(),
-                    Resolution::Applied,
-                    mutation,
-                    Cause::Restore,
-                );
+                let written = (version, document.as_ref(), Resolution::Applied);
+                write(&mut draft, key, written, mutation, Cause::Restore);
                 // As if the device had pushed this, based on the current version.
                 draft.inbox.close_own(key, Settlement::Pushed, version);
                 RestoreStatus::Restored
@@ -308,23 +302,16 @@ pub fn restore(
     }
 }
 
-/// Writes the next version, unless the entity holds that already.
+/// Writes a version.
 fn write<'a>(
     draft: &mut Draft<'a>,
     key: &'a EntityKey,
-    document: Option<&Arc<Document>>,
-    resolution: Resolution,
+    (version, document, resolution): (Version, Option<&Arc<Document>>, Resolution),
     mutation: MutationId,
     cause: Cause,
 ) {
     let stored = draft.stored(key);
     let gone = stored.is_none_or(|stored| stored.content.is_tombstone());
-    let Some(version) = version_of(stored)
-        .next()
-        .filter(|_| differs(stored, document))
-    else {
-        return;
-    };
     let resolution = match document {
         Some(_) if gone => Resolution::Resurrected,
         Some(_) | None => resolution,
@@ -336,6 +323,7 @@ fn write<'a>(
         document: document.cloned(),
         edit_time,
         clock_offset_ms: 0,
+        base: None,
         mutation,
         resolution,
         reason: Reason {

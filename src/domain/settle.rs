@@ -10,9 +10,6 @@ use super::json::Json;
 use super::merge::{Later, Merge, Side, latest_per_key, maximum, three_way};
 use super::policy::{OnOverlap, Policy};
 
-/// Overlapping places named in an answer at most.
-const OVERLAPS_MAX: usize = 100;
-
 /// What a policy makes of a conflict.
 #[derive(Debug, Clone)]
 pub enum Settled {
@@ -37,20 +34,36 @@ pub struct Proposal {
     pub overlaps: Vec<String>,
 }
 
+/// What a put is merged against.
+#[derive(Debug, Clone, Copy)]
+pub enum Against<'a> {
+    /// What the entity held at the item's base version, if that is still known.
+    Base(Option<&'a Json>),
+    /// What the same device sent before it, on the same base: the stored version is the merge of that, so
+    /// only what has changed since is new (promise 5).
+    OwnEdit(&'a Json),
+}
+
 /// Settles a put that met other content, by the policy of its type.
 pub fn settle(
     policy: &Policy,
-    base: Option<&Content>,
+    against: Against<'_>,
     stored: &Stored,
     item: &Item,
     sent: &Arc<Document>,
 ) -> Settled {
-    let later = later(item.edit_time, stored.edit_time);
+    let (base, own, later) = match against {
+        Against::Base(base) => (base, None, later(item.edit_time, stored.edit_time)),
+        // Of two equally late edits of one device the one sent later is the later.
+        Against::OwnEdit(own) if item.edit_time >= stored.edit_time => {
+            (Some(own), Some(own), Later::Client)
+        }
+        Against::OwnEdit(own) => (Some(own), Some(own), Later::Server),
+    };
     let (Some(client), Some(server)) = (sent.json(), content_json(&stored.content)) else {
         // Something this reader refuses can be compared with nothing.
         return Settled::Person;
     };
-    let base = base.and_then(content_json);
     match policy {
         Policy::Ask => Settled::Person,
         Policy::ServerAuthoritative => Settled::Server,
@@ -72,11 +85,15 @@ pub fn settle(
                 Later::Server => Settled::AlreadyMerged,
             },
         },
-        Policy::MergeMax => merged(maximum(client, server, later), client, server),
+        Policy::MergeMax => merged(maximum(own, client, server, later), client, server),
         Policy::LatestPerKey { key } => {
+            let edit_time = match later {
+                Later::Client => item.edit_time.max(Millis(stored.edit_time.0 + 1)),
+                Later::Server => item.edit_time,
+            };
             let client_side = Side {
                 value: client,
-                edit_time: item.edit_time,
+                edit_time,
                 clock_offset_ms: item.clock_offset_ms,
             };
             let server_side = Side {
@@ -101,11 +118,9 @@ pub fn propose(
     let nothing = Json::Object(BTreeMap::new());
     let base = base.and_then(content_json).unwrap_or(&nothing);
     let merge = three_way(base, client.json()?, content_json(server)?, later);
-    let mut overlaps = merge.overlaps;
-    overlaps.truncate(OVERLAPS_MAX);
     Some(Proposal {
         document: Arc::new(Document::from_json(merge.value)),
-        overlaps,
+        overlaps: merge.overlaps,
     })
 }
 
@@ -129,7 +144,8 @@ fn merged(value: Json, client: &Json, server: &Json) -> Settled {
     }
 }
 
-fn content_json(content: &Content) -> Option<&Json> {
+/// What a version held, as JSON; `None` if it held nothing, or that is not known.
+pub fn content_json(content: &Content) -> Option<&Json> {
     match content {
         Content::Live(document) => document.json(),
         Content::NotLoaded | Content::Withheld | Content::Tombstone => None,

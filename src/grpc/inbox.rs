@@ -258,7 +258,7 @@ pub(super) fn conflict_message(conflict: Conflict, label: Option<String>) -> pro
             settlement: settlement(settled.settlement).into(),
             settled_by_device_id: settled.by.as_str().to_owned(),
             settled_at: settled.at.0,
-            settled_version: settled.version.unwrap_or_default().number(),
+            settled_version: settled.version.number(),
             ..message
         },
     }
@@ -294,7 +294,8 @@ fn side_message(labelled: LabelledSide) -> proto::LosingSide {
     proto::LosingSide {
         mutation_id: side.mutation.0.to_string(),
         data: bytes(side.document.as_deref()),
-        deleted: side.document.is_none(),
+        deleted: labelled.deleted,
+        data_left_out: side.document.is_none() && !labelled.deleted,
         base_version: side.base.number(),
         device_id: side.device.as_str().to_owned(),
         device_label: labelled.device_label.unwrap_or_default(),

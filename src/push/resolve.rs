@@ -142,8 +142,13 @@ impl Push {
             }),
         };
         let keys: Vec<&EntityKey> = [&conflict.key].into_iter().chain(&older).collect();
+        let library = Scope::library();
+        let home = match context.catalog.rules(&conflict.key.entity_type).shared {
+            true => &library,
+            false => &request.scope,
+        };
         let mut snapshot = batch
-            .read_whole(&keys, decision.mutation, &request.device)
+            .read_whole(home, &keys, decision.mutation, &request.device)
             .await?;
         if conflict.settled.is_none() && !snapshot.open.contains(&conflict) {
             snapshot.open.push(conflict.clone());
@@ -229,7 +234,9 @@ impl Push {
             Source::Version(version) => batch.read_version(key, version).await?,
             Source::LosingSide(side) => batch.read_side(key, side).await?,
         };
-        let snapshot = batch.read_whole(&[key], mutation, &request.device).await?;
+        let snapshot = batch
+            .read_whole(&request.scope, &[key], mutation, &request.device)
+            .await?;
         let restored = restore(
             &snapshot,
             key,

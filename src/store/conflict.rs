@@ -3,12 +3,11 @@
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::columns::{millis, parsed, unexpected, version};
+use super::columns::{millis, parsed, version};
 use crate::domain::conflict::{Conflict, ConflictId, Kind, Settled, Settlement};
 use crate::domain::decide::Rule;
 use crate::domain::entity::{EntityKey, EntityType, MutationId};
 use crate::domain::scope::DeviceId;
-use crate::domain::version::Version;
 use crate::error::Fault;
 
 /// A row with all columns of `conflicts`.
@@ -42,13 +41,10 @@ pub(super) fn conflict(row: &Row) -> Result<Conflict, Fault> {
 
 fn settled(row: &Row) -> Result<Settled, Fault> {
     let settlement = |name: &str| Settlement::ALL.into_iter().find(|s| s.name() == name);
-    let version: Option<i32> = row.try_get("settled_version")?;
     Ok(Settled {
         settlement: parsed(row, "settlement", settlement)?,
         by: parsed(row, "settled_by", DeviceId::new)?,
         at: millis(row, "settled_at")?,
-        version: version
-            .map(|number| Version::new(number).ok_or_else(|| unexpected("settled_version")))
-            .transpose()?,
+        version: version(row, "settled_version")?,
     })
 }

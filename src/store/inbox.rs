@@ -9,7 +9,7 @@ use super::Store;
 use super::batch::{READ_ENTITIES, stored};
 use super::columns::{millis, parsed, revision, version};
 use super::conflict::conflict;
-use crate::domain::conflict::{Conflict, ConflictId, LosingSide};
+use crate::domain::conflict::{Conflict, ConflictId, ContentId, LosingSide};
 use crate::domain::entity::{Content, Document, EntityKey, EntityType, MutationId, Stored};
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::version::{Revision, Version};
@@ -51,8 +51,10 @@ pub struct ConflictPage {
 /// A losing side, with what its device is called.
 #[derive(Debug)]
 pub struct LabelledSide {
-    /// The side.
+    /// The side; without its data where there was too much to tell.
     pub side: LosingSide,
+    /// It deletes the entity.
+    pub deleted: bool,
     /// What its device is called.
     pub device_label: Option<String>,
 }
@@ -137,16 +139,20 @@ impl Store {
             .collect()
     }
 
-    /// Reads the losing sides of a conflict, the newest first.
+    /// Reads the losing sides of a conflict: `current` and then the newest. Data beyond about a mebibyte is
+    /// left out, but not that of the first.
     pub async fn read_sides(
         &self,
         scope: &Scope,
         id: ConflictId,
+        current: MutationId,
         limit: i64,
     ) -> Result<Vec<LabelledSide>, Fault> {
+        const BYTES_MAX: i64 = 1024 * 1024;
         let client = self.client().await?;
         let statement = client.prepare_cached(READ_SIDES).await?;
-        let parameters: [&(dyn ToSql + Sync); 3] = [&scope.as_str(), &id.0, &limit];
+        let parameters: [&(dyn ToSql + Sync); 5] =
+            [&scope.as_str(), &id.0, &current.0, &limit, &BYTES_MAX];
         let rows = client.query(&statement, &parameters).await?;
         rows.iter().map(side).collect()
     }
@@ -217,12 +223,14 @@ fn side(row: &Row) -> Result<LabelledSide, Fault> {
         device: parsed(row, "device_id", DeviceId::new)?,
         base: version(row, "base_version")?,
         server_version: version(row, "server_version")?,
+        content: ContentId(row.try_get("content_id")?),
         document: data.map(|text| Arc::new(Document::from_store(text))),
         edit_time: millis(row, "edit_time")?,
         received_at: millis(row, "received_at")?,
     };
     Ok(LabelledSide {
         side,
+        deleted: row.try_get("deleted")?,
         device_label: row.try_get("device_label")?,
     })
 }

@@ -23,6 +23,8 @@ pub(in crate::domain) struct Edit<'a> {
     pub document: Option<Arc<Document>>,
     pub edit_time: Millis,
     pub clock_offset_ms: i64,
+    /// `None` for a person's decision.
+    pub base: Option<Version>,
     pub mutation: MutationId,
     pub resolution: Resolution,
     pub reason: Reason,
@@ -51,6 +53,7 @@ impl<'a> Draft<'a> {
             edit_time: edit.edit_time,
             clock_offset_ms: edit.clock_offset_ms,
             began_at,
+            base: edit.base,
             mutation: edit.mutation,
             resolution: edit.resolution,
             reason: edit.reason,
@@ -75,6 +78,7 @@ impl<'a> Draft<'a> {
                 }),
                 Resolution::Applied | Resolution::ClientWon | Resolution::Resurrected => None,
             },
+            withheld: false,
         };
         let now = Stored {
             version: edit.version,
@@ -82,6 +86,9 @@ impl<'a> Draft<'a> {
             device: device.clone(),
             device_label: None,
             foreign_version,
+            base: edit.base,
+            mutation: edit.mutation,
+            merged: edit.resolution == Resolution::Merged,
             edit_time: edit.edit_time,
             clock_offset_ms: edit.clock_offset_ms,
             updated_at: self.context.now,
@@ -142,4 +149,6 @@ pub(in crate::domain) fn began_at(rule: &DuplicateRule, document: &Document) -> 
     rule.time_keys
         .iter()
         .find_map(|key| fields.get(key).and_then(moment))
+        // Many apps' way to say that there is none.
+        .filter(|began_at| *began_at != Millis(0))
 }

@@ -6,6 +6,11 @@ use super::id_list::{IdList, order};
 use super::{Later, Merge};
 use crate::domain::json::{Json, pointer_token};
 
+/// Overlaps named at most, and their bytes together: a key may be as long as a document, and every place
+/// below it begins with it.
+const OVERLAPS_MAX: usize = 100;
+const OVERLAPS_BYTES_MAX: usize = 16 * 1024;
+
 /// Merges two edits of `base`: a place that only one side changed is as that side has it.
 ///
 /// - Objects merge by key, lists whose elements are objects with an `id` (text or number, each
@@ -28,6 +33,7 @@ pub fn three_way(base: &Json, client: &Json, server: &Json, later: Later) -> Mer
         later,
         pointer: String::new(),
         overlaps: BTreeSet::new(),
+        overlap_bytes: 0,
     };
     let value = merger.both(Some(base), client, server);
     Merge {
@@ -42,6 +48,7 @@ struct Merger {
     /// The current place.
     pointer: String,
     overlaps: BTreeSet<String>,
+    overlap_bytes: usize,
 }
 
 impl Merger {
@@ -62,7 +69,7 @@ impl Merger {
                 Some(base) if base == one => None,
                 // Removed by one, changed by the other.
                 Some(_) => {
-                    self.overlaps.insert(self.pointer.clone());
+                    self.overlap();
                     self.later.of(client, server).cloned()
                 }
             },
@@ -88,8 +95,17 @@ impl Merger {
         if base == Some(server) {
             return client.clone();
         }
-        self.overlaps.insert(self.pointer.clone());
+        self.overlap();
         self.later.of(client, server).clone()
+    }
+
+    /// Notes that both sides changed the current place. The first is always noted.
+    fn overlap(&mut self) {
+        let fits = self.overlaps.len() < OVERLAPS_MAX
+            && self.overlap_bytes + self.pointer.len() <= OVERLAPS_BYTES_MAX;
+        if (fits || self.overlaps.is_empty()) && self.overlaps.insert(self.pointer.clone()) {
+            self.overlap_bytes += self.pointer.len();
+        }
     }
 
     fn objects(

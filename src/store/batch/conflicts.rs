@@ -9,7 +9,6 @@ use super::super::columns::system_time;
 use super::{Author, Batch};
 use crate::domain::conflict::{Conflict, InboxWrites, Kind, LosingSide};
 use crate::domain::decide::Rule;
-use crate::domain::version::Version;
 use crate::error::Fault;
 
 const KEEP_SIDES: &str = include_str!("../sql/keep_sides.sql");
@@ -49,11 +48,8 @@ impl Batch<'_> {
         let by: Vec<Option<&str>> = ends.iter().map(|e| e.map(|e| e.by.as_str())).collect();
         let at: Vec<Option<SystemTime>> =
             ends.iter().map(|e| e.map(|e| system_time(e.at))).collect();
-        let as_version = |version: Option<Version>| version.map(Version::number);
-        let settled: Vec<Option<i32>> = ends
-            .iter()
-            .map(|e| e.and_then(|e| as_version(e.version)))
-            .collect();
+        let settled: Vec<Option<i32>> =
+            ends.iter().map(|e| e.map(|e| e.version.number())).collect();
         let parameters: [&(dyn ToSql + Sync); 19] = [
             &self.scope.as_str(),
             &ids,
@@ -89,8 +85,9 @@ impl Batch<'_> {
             .iter()
             .map(|s| s.document.as_ref().map(|document| document.text()))
             .collect();
+        let contents: Vec<Uuid> = sides.iter().map(|s| s.content.0).collect();
         let times: Vec<SystemTime> = sides.iter().map(|s| system_time(s.edit_time)).collect();
-        let parameters: [&(dyn ToSql + Sync); 11] = [
+        let parameters: [&(dyn ToSql + Sync); 12] = [
             &self.scope.as_str(),
             &author.device.as_str(),
             &system_time(author.now),
@@ -101,6 +98,7 @@ impl Batch<'_> {
             &bases,
             &versions,
             &data,
+            &contents,
             &times,
         ];
         self.run(KEEP_SIDES, &parameters, sides.len()).await

@@ -8,11 +8,11 @@ use tokio_postgres::types::ToSql;
 use super::super::conflict::conflict;
 use super::Batch;
 use super::read::Named;
-use crate::domain::conflict::{Conflict, ConflictId};
+use crate::domain::conflict::{Conflict, ConflictId, Kind};
 use crate::domain::entity::{Document, EntityKey, MutationId};
 use crate::domain::plan::Snapshot;
 use crate::domain::resolve::Held;
-use crate::domain::scope::DeviceId;
+use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::version::Version;
 use crate::error::Fault;
 
@@ -34,7 +34,12 @@ impl Batch<'_> {
         };
         let side: Option<String> = row.try_get("side")?;
         let side = side.map(|text| Arc::new(Document::from_store(text)));
-        Ok(Some((conflict(row)?, side)))
+        let conflict = conflict(row)?;
+        let waits = conflict.kind == Kind::Edit && conflict.settled.is_none();
+        if waits && !row.try_get::<_, bool>("side_found")? {
+            return Err(Fault::Defect("an open conflict has no side".into(), None));
+        }
+        Ok(Some((conflict, side)))
     }
 
     /// What an entity held at a version; `None`: there is no such version.
@@ -67,9 +72,10 @@ impl Batch<'_> {
         held(&self.query(READ_SIDE, &parameters).await?)
     }
 
-    /// Entities with their data, what this decision has done to them before, and their open conflicts.
+    /// Entities of a scope with their data (all of it: they are two at most), what this decision has done to them before, and their open conflicts.
     pub async fn read_whole(
         &self,
+        scope: &Scope,
         keys: &[&EntityKey],
         mutation: MutationId,
         device: &DeviceId,
@@ -78,7 +84,7 @@ impl Batch<'_> {
             keys.iter().map(|key| (*key, mutation)).collect();
         let named = Named::whole(keys);
         let (entities, written, kept) = tokio::try_join!(
-            self.read_named(self.scope, &named),
+            self.read_named(scope, &named, i64::MAX),
             self.read_written_by(&edits),
             self.read_kept_by(&edits),
         )?;

@@ -16,11 +16,11 @@ use super::super::conflict::conflict;
 use super::Batch;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::Millis;
-use crate::domain::conflict::{Conflict, ConflictId, Kept};
+use crate::domain::conflict::{Conflict, ConflictId, ContentId, Kept, side_beside};
 use crate::domain::decide::{Merged, Written};
 use crate::domain::entity::{Content, Document, EntityKey, MutationId, Stored};
-use crate::domain::item::Item;
-use crate::domain::plan::{Snapshot, Wanted};
+use crate::domain::item::{Change, Item};
+use crate::domain::plan::{Newcomer, Snapshot, Wanted};
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::version::Version;
 use crate::error::Fault;
@@ -28,6 +28,7 @@ use crate::error::Fault;
 pub(in crate::store) const READ_ENTITIES: &str = include_str!("../sql/read_entities.sql");
 const READ_WRITTEN: &str = include_str!("../sql/read_written.sql");
 const READ_BASES: &str = include_str!("../sql/read_bases.sql");
+const READ_OWN_SIDES: &str = include_str!("../sql/read_own_sides.sql");
 const READ_KEPT: &str = include_str!("../sql/read_kept.sql");
 const READ_OPEN: &str = include_str!("../sql/read_open.sql");
 const READ_NEIGHBOURS: &str = include_str!("../sql/read_neighbours.sql");
@@ -50,9 +51,9 @@ impl Batch<'_> {
         let (own_named, shared_named) = (Named::by(&own), Named::by(&shared));
         let own_edits = edits(&own);
         let (mut entities, written, shared) = tokio::try_join!(
-            self.read_named(self.scope, &own_named),
+            self.read_named(self.scope, &own_named, READ_BYTES_MAX),
             self.read_written_by(&own_edits),
-            self.read_named(&library, &shared_named),
+            self.read_named(&library, &shared_named, READ_BYTES_MAX),
         )?;
         entities.extend(shared);
         let mut snapshot = Snapshot {
@@ -61,14 +62,16 @@ impl Batch<'_> {
             written,
             ..Snapshot::default()
         };
-        let wanted = snapshot.wanted(items, catalog);
-        let contested = edits(&wanted.contested);
-        let (bases, kept, neighbours) = tokio::try_join!(
+        let wanted = snapshot.wanted(items, device, catalog);
+        let names = kept_names(&wanted.contested);
+        let (bases, own_sides, kept, neighbours) = tokio::try_join!(
             self.read_bases(&wanted),
-            self.read_kept_by(&contested),
+            self.read_own_sides(&wanted),
+            self.read_kept_by(&names),
             self.read_neighbours(&wanted),
         )?;
         snapshot.bases = bases;
+        snapshot.own_sides = own_sides;
         snapshot.kept = kept;
         snapshot.neighbours = neighbours;
         if self.conflicts_open {
@@ -77,11 +80,12 @@ impl Batch<'_> {
         Ok(snapshot)
     }
 
-    /// The entities that exist.
+    /// The entities that exist; with so many bytes of data at most.
     pub(super) async fn read_named(
         &self,
         scope: &Scope,
         named: &Named<'_>,
+        bytes_max: i64,
     ) -> Result<HashMap<EntityKey, Stored>, Fault> {
         if named.keys.is_empty() {
             return Ok(HashMap::new());
@@ -91,7 +95,7 @@ impl Batch<'_> {
             &entity_types(&named.keys),
             &entity_ids(&named.keys),
             &named.bases,
-            &READ_BYTES_MAX,
+            &bytes_max,
         ];
         let rows = self.query(READ_ENTITIES, &parameters).await?;
         rows.iter()
@@ -107,7 +111,15 @@ impl Batch<'_> {
         if edits.is_empty() {
             return Ok(HashMap::new());
         }
-        let rows = self.query_edits(READ_WRITTEN, edits).await?;
+        let (keys, mutations) = columns(edits);
+        let parameters: [&(dyn ToSql + Sync); 5] = [
+            &self.scope.as_str(),
+            &entity_types(&keys),
+            &entity_ids(&keys),
+            &mutations,
+            &READ_BYTES_MAX,
+        ];
+        let rows = self.query(READ_WRITTEN, &parameters).await?;
         rows.iter()
             .map(|row| Ok((of_edit(edits, row)?, written_before(row)?)))
             .collect()
@@ -121,10 +133,18 @@ impl Batch<'_> {
         if edits.is_empty() {
             return Ok(HashMap::new());
         }
-        let rows = self.query_edits(READ_KEPT, edits).await?;
+        let (keys, mutations) = columns(edits);
+        let parameters: [&(dyn ToSql + Sync); 4] = [
+            &self.scope.as_str(),
+            &entity_types(&keys),
+            &entity_ids(&keys),
+            &mutations,
+        ];
+        let rows = self.query(READ_KEPT, &parameters).await?;
         rows.iter()
             .map(|row| {
                 let kept = Kept {
+                    content: ContentId(row.try_get("content_id")?),
                     conflict: ConflictId(row.try_get("conflict_id")?),
                     open: row.try_get("open")?,
                     asked: row.try_get("asked")?,
@@ -162,6 +182,31 @@ impl Batch<'_> {
         Ok(bases)
     }
 
+    async fn read_own_sides(
+        &self,
+        wanted: &Wanted<'_>,
+    ) -> Result<HashMap<EntityKey, Content>, Fault> {
+        if wanted.own_sides.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let keys: Vec<&EntityKey> = wanted.own_sides.iter().map(|(key, _)| *key).collect();
+        let mutations: Vec<Uuid> = wanted.own_sides.iter().map(|(_, m)| m.0).collect();
+        let parameters: [&(dyn ToSql + Sync); 5] = [
+            &self.scope.as_str(),
+            &entity_types(&keys),
+            &entity_ids(&keys),
+            &mutations,
+            &READ_BYTES_MAX,
+        ];
+        let mut sides = HashMap::new();
+        for row in &self.query(READ_OWN_SIDES, &parameters).await? {
+            if let Some(content) = base_content(row)? {
+                sides.insert(of_ordinal(&keys, row)?.clone(), content);
+            }
+        }
+        Ok(sides)
+    }
+
     async fn read_neighbours(
         &self,
         wanted: &Wanted<'_>,
@@ -170,20 +215,21 @@ impl Batch<'_> {
         if wanted.new.is_empty() {
             return Ok(neighbours);
         }
-        let keys: Vec<&EntityKey> = wanted.new.iter().map(|(key, ..)| *key).collect();
-        let times = |pick: fn(&(&EntityKey, Millis, Millis)) -> Millis| -> Vec<SystemTime> {
+        let keys: Vec<&EntityKey> = wanted.new.iter().map(|new| new.key).collect();
+        let times = |pick: fn(&Newcomer<'_>) -> Millis| -> Vec<SystemTime> {
             wanted
                 .new
                 .iter()
                 .map(|new| system_time(pick(new)))
                 .collect()
         };
-        let parameters: [&(dyn ToSql + Sync); 5] = [
+        let parameters: [&(dyn ToSql + Sync); 6] = [
             &self.scope.as_str(),
             &entity_types(&keys),
             &entity_ids(&keys),
-            &times(|new| new.1),
-            &times(|new| new.2),
+            &times(|new| new.from),
+            &times(|new| new.began_at),
+            &times(|new| new.until),
         ];
         for row in &self.query(READ_NEIGHBOURS, &parameters).await? {
             let key = of_ordinal(&keys, row)?.clone();
@@ -209,22 +255,6 @@ impl Batch<'_> {
         rows.iter().map(conflict).collect()
     }
 
-    async fn query_edits(
-        &self,
-        sql: &str,
-        edits: &[(&EntityKey, MutationId)],
-    ) -> Result<Vec<Row>, Fault> {
-        let keys: Vec<&EntityKey> = edits.iter().map(|(key, _)| *key).collect();
-        let mutations: Vec<Uuid> = edits.iter().map(|(_, mutation)| mutation.0).collect();
-        let parameters: [&(dyn ToSql + Sync); 4] = [
-            &self.scope.as_str(),
-            &entity_types(&keys),
-            &entity_ids(&keys),
-            &mutations,
-        ];
-        self.query(sql, &parameters).await
-    }
-
     pub(super) async fn query(
         &self,
         sql: &str,
@@ -240,6 +270,25 @@ fn edits<'a>(items: &[&'a Item]) -> Vec<(&'a EntityKey, MutationId)> {
         .iter()
         .map(|item| (&item.key, item.mutation))
         .collect()
+}
+
+fn columns<'a>(edits: &[(&'a EntityKey, MutationId)]) -> (Vec<&'a EntityKey>, Vec<Uuid>) {
+    edits
+        .iter()
+        .map(|(key, mutation)| (*key, mutation.0))
+        .unzip()
+}
+
+/// The names items may be kept by as losing sides: their edits, and those beside them.
+fn kept_names<'a>(items: &[&'a Item]) -> Vec<(&'a EntityKey, MutationId)> {
+    let beside = items.iter().map(|item| {
+        let content = ContentId::of(match &item.change {
+            Change::Put(document) => Some(document),
+            Change::Delete => None,
+        });
+        (&item.key, side_beside(item.mutation, content))
+    });
+    edits(items).into_iter().chain(beside).collect()
 }
 
 fn of_edit(
@@ -328,6 +377,7 @@ fn of_ordinal<'a, T>(all: &[&'a T], row: &Row) -> Result<&'a T, Fault> {
 pub(in crate::store) fn stored(row: &Row) -> Result<Stored, Fault> {
     let deleted: bool = row.try_get("deleted")?;
     let data: Option<String> = row.try_get("data")?;
+    let base: Option<i32> = row.try_get("base_version")?;
     Ok(Stored {
         version: version(row, "version")?,
         content: match data {
@@ -339,6 +389,9 @@ pub(in crate::store) fn stored(row: &Row) -> Result<Stored, Fault> {
         device: parsed(row, "device_id", DeviceId::new)?,
         device_label: row.try_get("device_label")?,
         foreign_version: version(row, "foreign_version")?,
+        base: base.and_then(Version::new),
+        mutation: MutationId(row.try_get("mutation_id")?),
+        merged: row.try_get("merged")?,
         edit_time: millis(row, "edit_time")?,
         clock_offset_ms: row.try_get("clock_offset_ms")?,
         updated_at: millis(row, "updated_at")?,
@@ -358,5 +411,6 @@ fn written_before(row: &Row) -> Result<Written, Fault> {
             }),
             None => None,
         },
+        withheld: row.try_get("withheld")?,
     })
 }

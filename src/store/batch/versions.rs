@@ -9,6 +9,7 @@ use super::super::columns::system_time;
 use super::{Author, Batch};
 use crate::domain::decide::Rule;
 use crate::domain::plan::{EntityWrite, NewVersion};
+use crate::domain::version::Version;
 use crate::error::Fault;
 
 const KEEP_SUPERSEDED: &str = include_str!("../sql/keep_superseded.sql");
@@ -52,7 +53,7 @@ impl Batch<'_> {
         let parameters = [&author[..], &updated.all()].concat();
         self.run(UPDATE_ENTITIES, &parameters, updated.len())
             .await?;
-        let parameters = [&author[..], &inserted.all()[..14]].concat();
+        let parameters = [&author[..], &inserted.all()[..15]].concat();
         self.run(INSERT_ENTITIES, &parameters, inserted.len())
             .await?;
         let parameters = [&author[..], &passed.all()[..11]].concat();
@@ -78,6 +79,7 @@ struct Columns<'a> {
     foreign_version: Vec<i32>,
     clock_offset_ms: Vec<i64>,
     began_at: Vec<Option<SystemTime>>,
+    base_version: Vec<Option<i32>>,
     replaces: Vec<i32>,
 }
 
@@ -97,6 +99,7 @@ impl<'a> Columns<'a> {
         self.foreign_version.push(new.foreign_version.number());
         self.clock_offset_ms.push(new.clock_offset_ms);
         self.began_at.push(new.began_at.map(system_time));
+        self.base_version.push(new.base.map(Version::number));
         self.replaces
             .push(write.replaces.unwrap_or_default().number());
     }
@@ -106,7 +109,7 @@ impl<'a> Columns<'a> {
     }
 
     /// All columns in the order the statements take them; each takes a prefix.
-    fn all(&self) -> [&(dyn ToSql + Sync); 15] {
+    fn all(&self) -> [&(dyn ToSql + Sync); 16] {
         [
             &self.entity_type,
             &self.entity_id,
@@ -122,6 +125,7 @@ impl<'a> Columns<'a> {
             &self.foreign_version,
             &self.clock_offset_ms,
             &self.began_at,
+            &self.base_version,
             &self.replaces,
         ]
     }

@@ -16,8 +16,8 @@ with found as (
         with ordinality as named (entity_type, entity_id, base, ordinal)
     cross join lateral (
         select
-            version, deleted, data, data_bytes, device_id, foreign_version, edit_time,
-            clock_offset_ms, updated_at
+            version, deleted, data, data_bytes, device_id, foreign_version, base_version, mutation_id,
+            resolution, edit_time, clock_offset_ms, updated_at
         from entities
         where scope = $1
             and entity_type = named.entity_type
@@ -48,6 +48,9 @@ select
     entity.device_id,
     device.label as device_label,
     entity.foreign_version,
+    entity.base_version,
+    entity.mutation_id,
+    entity.resolution = 'merged' as merged,
     entity.edit_time,
     entity.clock_offset_ms,
     entity.updated_at

@@ -2,7 +2,9 @@
 --
 -- $1 scope text, $2 device_id text
 -- $3 entity_type text[], $4 entity_id uuid[]: the entities, each once
--- Rows: one per conflict.
+-- Rows: one per conflict; of each entity at most 100 where it is the newer or only one, and 100 where it is
+-- the older of two. An edit has one per device, so only possible duplicates can be more: those that are left
+-- out wait on.
 select
     conflict.conflict_id, conflict.kind, conflict.entity_type, conflict.entity_id, conflict.other_id,
     conflict.device_id, conflict.mutation_id, conflict.base_version, conflict.server_version,
@@ -21,6 +23,7 @@ cross join lateral (
             and entity_id = named.entity_id
             and open
             and (device_id = $2 or kind = 'duplicate')
+        limit 100
     )
     union
     (
@@ -33,5 +36,6 @@ cross join lateral (
             and other_id = named.entity_id
             and open
             and kind = 'duplicate'
+        limit 100
     )
 ) as conflict
