@@ -25,6 +25,8 @@ pub(in crate::domain::plan) const OFF: [i64; 7] = [0, HOUR, -HOUR, DAY, -DAY, YE
 pub(in crate::domain::plan) struct Scene {
     pub memory: Memory,
     pub now: Millis,
+    /// How long a batch is on its way.
+    pub latency_ms: i64,
     made: u128,
 }
 
@@ -39,6 +41,8 @@ pub(in crate::domain::plan) struct Made {
     pub at: i64,
     /// How far the clock of its device is off.
     pub clock: i64,
+    /// Whether the device says what its clock shows (`client_time`).
+    pub tells_time: bool,
     pub group: &'static str,
 }
 
@@ -49,6 +53,7 @@ pub(in crate::domain::plan) fn put(entity_type: &'static str, base: i32, data: &
         base,
         at: NOW.0,
         clock: 0,
+        tells_time: true,
         group: "",
     }
 }
@@ -86,6 +91,7 @@ impl Scene {
         Self {
             memory: Memory::new(Catalog::builtin()),
             now: Millis(NOW.0 + YEAR),
+            latency_ms: 0,
             made: 0,
         }
     }
@@ -107,7 +113,10 @@ impl Scene {
         let sender = Sender {
             user: UserId::new("mia").expect("a user"),
             device: device(from),
-            client_time: self.now.0 + made.clock,
+            client_time: match made.tells_time {
+                true => self.now.0 - self.latency_ms + made.clock,
+                false => 0,
+            },
             received: self.now,
         };
         let rules = ItemRules {
