@@ -273,6 +273,25 @@ fn bench_against_squat_is_settled_in_each_of_three_ways_and_then_silent() {
     }
 }
 
+#[test]
+fn the_item_of_a_settled_conflict_comes_back_by_force_only() {
+    let (mut scene, mut item, conflicting) = bench_against_squat();
+    let wish = Wish {
+        conflict: conflicting.conflict.expect("a conflict"),
+        choice: Choice::KeepServer,
+        expected: version(2),
+        expected_other: Version::NONE,
+    };
+    scene.memory.resolve(&device("phone"), scene.now, &wish);
+    let again = std::slice::from_ref(&item);
+    assert_eq!(scene.send("tablet", again), ["ServerWon 2"]);
+    item.item.as_mut().expect("an item").force = true;
+    let again = std::slice::from_ref(&item);
+    assert_eq!(scene.send("tablet", again), ["v3 ClientWon"]);
+    scene.holds_as("workout", TABLET);
+    assert_eq!(scene.memory.open, 0, "nothing is opened again");
+}
+
 /// Its answer was lost, and its group fails for another reason now (promise 4).
 #[test]
 fn a_merge_keeps_its_answer_in_a_group_that_fails() {

@@ -82,15 +82,20 @@ impl World {
                     self.devices[*device].known.insert(key, version);
                 }
             }
-            Step::Late(device, picks, group) => {
+            Step::Late {
+                device,
+                items,
+                group,
+                force,
+            } => {
                 let sent = &self.devices[*device].sent;
-                let again = picks.iter().filter_map(|pick| {
-                    let submission = sent.get(pick % sent.len().max(1))?.clone();
-                    let group = group.map(str::to_owned);
-                    Some(Submission {
-                        group,
-                        ..submission
-                    })
+                let again = items.iter().filter_map(|pick| {
+                    let mut submission = sent.get(pick % sent.len().max(1))?.clone();
+                    submission.group = group.map(str::to_owned);
+                    if let Ok(item) = &mut submission.item {
+                        item.force |= force;
+                    }
+                    Some(submission)
                 });
                 let batch: Vec<Submission> = again.collect();
                 self.push(*device, &batch);
@@ -214,7 +219,7 @@ proptest! {
                 Step::Edit(device, _)
                 | Step::Push { device, .. }
                 | Step::Pull(device)
-                | Step::Late(device, ..)
+                | Step::Late { device, .. }
                 | Step::Restore(device, _) => *device = 0,
                 Step::Odd(..) | Step::Resolve(..) => continue,
             }

@@ -108,8 +108,13 @@ pub(super) enum Step {
     },
     /// Learns what the server holds.
     Pull(usize),
-    /// Items that were sent once come again, in any order.
-    Late(usize, Vec<usize>, Option<&'static str>),
+    /// Items that were sent once come again, in any order; some with the person's word that they shall win.
+    Late {
+        device: usize,
+        items: Vec<usize>,
+        group: Option<&'static str>,
+        force: bool,
+    },
     /// A batch of an app that is wrong about versions, or of a server that was restored.
     Odd(usize, Vec<(Made, i32)>),
     Resolve(usize, Picked, Choosing, Fields),
@@ -161,8 +166,8 @@ fn any_step() -> impl Strategy<Value = Step> {
         6 => (device.clone(), 1usize..6, prop::bool::weighted(0.7))
             .prop_map(|(device, items, heard)| Step::Push { device, items, heard }),
         1 => device.clone().prop_map(Step::Pull),
-        4 => (device.clone(), late, prop_oneof![Just(None), Just(Some("late"))])
-            .prop_map(|(device, items, group)| Step::Late(device, items, group)),
+        4 => (device.clone(), late, prop::option::of(Just("late")), prop::bool::weighted(0.15))
+            .prop_map(|(device, items, group, force)| Step::Late { device, items, group, force }),
         1 => (device.clone(), odd).prop_map(|(device, items)| Step::Odd(device, items)),
         3 => (device.clone(), any_picked(), any_choosing(), any_fields())
             .prop_map(|(device, picked, choosing, fields)| {
