@@ -10,7 +10,7 @@ use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, 
 use ironflow_sync::domain::catalog::Catalog;
 use ironflow_sync::domain::clock::Millis;
 use ironflow_sync::domain::decide::{self, decide};
-use ironflow_sync::domain::entity::{Content, Document, Stored};
+use ironflow_sync::domain::entity::{Content, Document, MutationId, Stored};
 use ironflow_sync::domain::item::{Item, ItemRules, RawItem, Sender, Submission};
 use ironflow_sync::domain::json::Json;
 use ironflow_sync::domain::plan::{BatchContext, Snapshot, plan};
@@ -59,6 +59,7 @@ fn one_item(c: &mut Criterion) {
                         written: None,
                         kept: None,
                         base: None,
+                        own_side: None,
                         policy: &Policy::Ask,
                         merge_bytes_max: 256 * KIB,
                     })
@@ -165,6 +166,9 @@ fn stored(case: Case, item: &Item) -> Stored {
         device: device("tablet"),
         device_label: Some("Mia's tablet".to_owned()),
         foreign_version: version(STORED_VERSION - 1),
+        base: None,
+        mutation: MutationId(Uuid::from_u128(6)),
+        merged: false,
         edit_time: item.edit_time,
         clock_offset_ms: 0,
         updated_at: NOW,

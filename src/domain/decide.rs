@@ -215,8 +215,9 @@ pub fn decide(case: &Case<'_>) -> Outcome {
     if item.base < version && only_own_since {
         return write(item, version, uncontested, Rule::Own);
     }
-    // Nor once its first edit on this base has met another's: what follows goes on from there.
-    let goes_on = item.goes_on_from(stored, case.device);
+    // Nor once its first edit on this base has met another's: what follows goes on from there. What is
+    // kept came before.
+    let goes_on = item.goes_on_from(stored, case.device) && case.kept.is_none();
     if goes_on && !stored.merged {
         return write(item, version, uncontested, Rule::Own);
     }

@@ -309,7 +309,8 @@ impl<'a> Draft<'a> {
     /// What this device sent to the entity before, if the stored version is the merge of that.
     fn own_side(&self, item: &Item) -> Option<&Content> {
         let stored = self.stored(&item.key)?;
-        if !stored.merged || !item.goes_on_from(stored, &self.context.device) {
+        let goes_on = item.goes_on_from(stored, &self.context.device);
+        if !stored.merged || !goes_on || self.inbox.kept(item).is_some() {
             return None;
         }
         self.own_sides

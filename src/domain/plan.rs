@@ -339,6 +339,8 @@ impl<'a> Groups<'a> {
 }
 
 #[cfg(test)]
+mod chains;
+#[cfg(test)]
 mod clock_simulation;
 #[cfg(test)]
 mod memory;

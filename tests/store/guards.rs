@@ -40,6 +40,7 @@ fn write(replaces: Option<i32>, to: i32) -> EntityWrite {
             edit_time: Millis(1_700_000_000_000),
             clock_offset_ms: 0,
             began_at: None,
+            base: None,
             mutation: MutationId(Uuid::new_v4()),
             resolution: Resolution::Applied,
             reason: Reason {

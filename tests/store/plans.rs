@@ -8,15 +8,16 @@ use crate::support::TestDatabase;
 use crate::support::database::connect;
 
 /// The statements that look something up, with arguments.
-const LOOK_UPS: [(&str, &str); 20] = [
+const LOOK_UPS: [(&str, &str); 21] = [
     ("read_entities", "'user/mia', '{}', '{}', '{}', 9"),
-    ("read_written", "'user/mia', '{}', '{}', '{}'"),
+    ("read_written", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_bases", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_kept", "'user/mia', '{}', '{}', '{}'"),
     ("read_open", "'user/mia', 'phone', '{}', '{}'"),
-    ("read_neighbours", "'user/mia', '{}', '{}', '{}', '{}'"),
+    ("read_own_sides", "'user/mia', '{}', '{}', '{}', 9"),
+    ("read_neighbours", "'user/mia', '{}', '{}', '{}', '{}', '{}'"),
     ("read_conflict", "'user/mia', null"),
-    ("read_sides", "'user/mia', null, 9"),
+    ("read_sides", "'user/mia', null, null, 9, 9"),
     ("list_conflicts", "'user/mia', true, null, 9, 9"),
     ("follow_conflicts", "'user/mia', 1, 2, 3, 9"),
     (
@@ -28,7 +29,7 @@ const LOOK_UPS: [(&str, &str); 20] = [
     (
         "update_entities",
         "'user/mia', 'phone', now(), '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}',
-         '{}', '{}', '{}', '{}'",
+         '{}', '{}', '{}', '{}', '{}'",
     ),
     (
         "read_page",

@@ -98,6 +98,7 @@ fn decided(
         written,
         kept: None,
         base: None,
+        own_side: None,
         policy,
         merge_bytes_max: usize::MAX,
     })
@@ -408,6 +409,7 @@ fn a_mutation_that_was_applied_gets_its_answer_again_whatever_happened_since() {
         resolution: ClientWon,
         at: NOW,
         merged: None,
+        withheld: false,
     };
     for (case, now_stored) in [
         ("still there", Some(stored(Put("mine"), 3))),

@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::*;
-use crate::domain::conflict::{ConflictId, Kind, LosingSide};
+use crate::domain::conflict::{ConflictId, ContentId, Kind, LosingSide, side_beside};
 use crate::domain::decide::Merged;
 use crate::domain::resolve::{Choice, Decision, Held, Resolved, Restored, decision_mutation};
 use crate::domain::resolve::{resolve, restore};
 
-/// Neighbours read per new entity at most.
-const NEIGHBOURS_MAX: usize = 4;
+/// Neighbours read on each side of a new entity at most.
+const NEIGHBOURS_MAX: usize = 2;
 
 /// A version as it is kept.
 #[derive(Debug, Clone)]
@@ -69,6 +69,9 @@ impl Memory {
             device: row.device.clone(),
             device_label: None,
             foreign_version: row.new.foreign_version,
+            base: row.new.base,
+            mutation: row.new.mutation,
+            merged: row.new.resolution == Resolution::Merged,
             edit_time: row.new.edit_time,
             clock_offset_ms: row.new.clock_offset_ms,
             updated_at: row.at,
@@ -177,24 +180,41 @@ impl Memory {
             let found = stored.map(|stored| (item.key.clone(), stored));
             snapshot.entities.extend(found);
         }
-        let wanted = snapshot.wanted(items, &self.catalog);
+        let wanted = snapshot.wanted(items, device, &self.catalog);
         let bases = wanted.bases.iter().filter_map(|(key, version)| {
             let mut rows = self.versions.get(*key)?.iter();
             let row = rows.find(|row| row.new.version == *version)?;
             Some((((*key).clone(), *version), content(row)))
         });
         let bases = bases.collect();
-        let contested = wanted.contested.iter();
-        let kept = self.read_kept(contested.map(|item| (&item.key, item.mutation)));
-        let new = wanted.new.iter();
-        let neighbours = new.map(|(key, from, until)| {
-            let near = self.neighbours(key, *from, *until);
-            ((*key).clone(), near)
+        let own_sides = wanted.own_sides.iter().filter_map(|(key, mutation)| {
+            let side = self.sides.get(&((*key).clone(), *mutation))?;
+            let content = side
+                .document
+                .clone()
+                .map_or(Content::Tombstone, Content::Live);
+            Some(((*key).clone(), content))
         });
+        let own_sides = own_sides.collect();
+        let beside = wanted.contested.iter().map(|item| {
+            let content = ContentId::of(match &item.change {
+                Change::Put(document) => Some(document),
+                Change::Delete => None,
+            });
+            (&item.key, side_beside(item.mutation, content))
+        });
+        let names = wanted
+            .contested
+            .iter()
+            .map(|item| (&item.key, item.mutation));
+        let kept = self.read_kept(names.chain(beside));
+        let new = wanted.new.iter();
+        let neighbours = new.map(|new| (new.key.clone(), self.neighbours(new)));
         let neighbours = neighbours.collect();
         let named: Vec<&EntityKey> = own.iter().map(|item| &item.key).collect();
         Snapshot {
             bases,
+            own_sides,
             kept,
             neighbours,
             open: self.read_open(&named, device),
@@ -230,6 +250,7 @@ impl Memory {
                 resolution: row.new.resolution,
                 at: row.at,
                 merged: merged.filter(|_| row.new.resolution == Resolution::Merged),
+                withheld: false,
             };
             Some(((key.clone(), mutation), written))
         });
@@ -242,8 +263,10 @@ impl Memory {
     ) -> HashMap<(EntityKey, MutationId), Kept> {
         let kept = edits.filter_map(|(key, mutation)| {
             let edit = (key.clone(), mutation);
-            let conflict = &self.conflicts[&self.sides.get(&edit)?.conflict];
+            let side = self.sides.get(&edit)?;
+            let conflict = &self.conflicts[&side.conflict];
             let kept = Kept {
+                content: side.content,
                 conflict: conflict.id,
                 open: conflict.settled.is_none(),
                 asked: conflict.asked,
@@ -269,17 +292,21 @@ impl Memory {
         self.open_conflicts().filter(about).cloned().collect()
     }
 
-    fn neighbours(&self, new: &EntityKey, from: Millis, until: Millis) -> Vec<(Uuid, Millis)> {
+    fn neighbours(&self, new: &Newcomer<'_>) -> Vec<(Uuid, Millis)> {
         let rows = self.versions.iter().filter(|(key, _)| {
-            key.entity_type == new.entity_type && key.entity_id != new.entity_id
+            key.entity_type == new.key.entity_type && key.entity_id != new.key.entity_id
         });
         let mut near: Vec<(Uuid, Millis)> = rows
             .filter_map(|(key, rows)| Some((key.entity_id, rows.last()?.new.began_at?)))
-            .filter(|(_, at)| (from..=until).contains(at))
+            .filter(|(_, at)| (new.from..=new.until).contains(at))
             .collect();
         near.sort_by_key(|(_, at)| *at);
-        near.truncate(NEIGHBOURS_MAX);
-        near
+        let (before, after): (Vec<_>, Vec<_>) =
+            near.into_iter().partition(|(_, at)| *at < new.began_at);
+        let before = before.into_iter().rev().take(NEIGHBOURS_MAX);
+        before
+            .chain(after.into_iter().take(NEIGHBOURS_MAX))
+            .collect()
     }
 
     fn write(&mut self, plan: &Plan, device: &DeviceId, now: Millis) {

@@ -319,7 +319,7 @@ fn a_device_that_pushes_its_choice_settles_its_conflict() {
         .clone()
         .expect("settled");
     assert_eq!(settled.settlement, Settlement::Pushed);
-    assert_eq!((settled.version, scene.memory.open), (Some(version(3)), 0));
+    assert_eq!((settled.version, scene.memory.open), (version(3), 0));
     assert_eq!(scene.send("tablet", &[item]), ["ServerWon 3"]);
 }
 
@@ -345,7 +345,7 @@ fn an_edit_behind_a_resurrection_of_its_own_batch_is_merged_against_its_base() {
                 .flat_map(|edit| scene.push("phone", std::slice::from_ref(edit)))
                 .collect(),
         };
-        assert_eq!(told, ["v3 Resurrected", "v4 ClientWon"]);
+        assert_eq!(told, ["v3 Resurrected", "v4 Applied"]);
         scene.holds_as("routine_exercise", texts[2]);
     }
 }

@@ -353,6 +353,7 @@ impl Memory {
             resolution: new.resolution,
             at: context.now,
             merged: None,
+            withheld: false,
         };
         let known = self
             .snapshot
@@ -369,6 +370,9 @@ impl Memory {
             device: context.device.clone(),
             device_label: None,
             foreign_version: new.foreign_version,
+            base: new.base,
+            mutation: new.mutation,
+            merged: false,
             edit_time: new.edit_time,
             clock_offset_ms: 0,
             updated_at: context.now,

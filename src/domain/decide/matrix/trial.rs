@@ -7,13 +7,14 @@ use super::Table;
 use crate::domain::answer::{Answer, Conflicting, Verdict};
 use crate::domain::catalog::{Catalog, TypeRules};
 use crate::domain::clock::Millis;
-use crate::domain::entity::{Content, Document, EntityKey, EntityType, Stored};
+use crate::domain::entity::{Content, Document, EntityKey, EntityType, MutationId, Stored};
 use crate::domain::item::{ItemRules, RawItem, RejectionCode, Sender, Submission};
 use crate::domain::plan::{BatchContext, Plan, Snapshot, plan};
 use crate::domain::policy::Policy;
 use crate::domain::scope::UserId;
 use crate::domain::testing::{NOW, device, document, version};
 use crate::domain::version::Version;
+use uuid::Uuid;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Holds {
@@ -175,13 +176,16 @@ fn snapshot(table: &Table, holds: Holds, sent: &Submission, catalog: &Catalog) -
         device: device("phone"),
         device_label: None,
         foreign_version: Version::NONE,
+        base: None,
+        mutation: MutationId(Uuid::from_u128(6)),
+        merged: false,
         edit_time: Millis(STORED_AT),
         clock_offset_ms: 0,
         updated_at: Millis(STORED_AT),
     };
     snapshot.entities.insert(entity(), stored);
     let item = sent.item.as_ref().expect("a valid item");
-    let wanted = snapshot.wanted(&[item], catalog).bases;
+    let wanted = snapshot.wanted(&[item], &device("tablet"), catalog).bases;
     let asked: Vec<Version> = wanted.iter().map(|(_, version)| *version).collect();
     for version in asked {
         let known = table.base.map(|text| Content::Live(document(text)));

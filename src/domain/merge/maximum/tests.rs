@@ -69,9 +69,9 @@ fn the_larger_number_and_the_keys_of_both_count() {
         ),
     ] {
         let (client, server) = (json(client), json(server));
-        let by_client = maximum(&client, &server, Later::Client);
+        let by_client = maximum(None, &client, &server, Later::Client);
         assert_eq!(by_client, json(client_later), "{case}, client later");
-        let by_server = maximum(&client, &server, Later::Server);
+        let by_server = maximum(None, &client, &server, Later::Server);
         assert_eq!(by_server, json(server_later), "{case}, server later");
     }
 }
@@ -92,33 +92,33 @@ proptest! {
         (_, client, server) in versions(), later in later(),
     ) {
         prop_assert_eq!(
-            maximum(&client, &server, later),
-            maximum(&server, &client, swapped(later))
+            maximum(None, &client, &server, later),
+            maximum(None, &server, &client, swapped(later))
         );
     }
 
     #[test]
     fn a_side_with_itself_is_itself((_, client, _) in versions(), later in later()) {
-        prop_assert_eq!(maximum(&client, &client, later), client);
+        prop_assert_eq!(maximum(None, &client, &client, later), client);
     }
 
     /// With the same side as the later one, or with the result as the later one.
     #[test]
     fn merging_again_changes_nothing((_, client, server) in versions(), later in later()) {
-        let merged = maximum(&client, &server, later);
+        let merged = maximum(None, &client, &server, later);
         for again in [later, Later::Server] {
-            prop_assert_eq!(&maximum(&client, &merged, again), &merged);
+            prop_assert_eq!(&maximum(None, &client, &merged, again), &merged);
         }
         for again in [later, Later::Client] {
-            prop_assert_eq!(&maximum(&merged, &server, again), &merged);
+            prop_assert_eq!(&maximum(None, &merged, &server, again), &merged);
         }
     }
 
     /// Nobody is later than anybody where there are only numbers.
     #[test]
     fn numbers_merge_in_any_order(a in numbers(), b in numbers(), c in numbers()) {
-        let max = |a: &Json, b: &Json| maximum(a, b, Later::Client);
-        prop_assert_eq!(max(&a, &b), maximum(&a, &b, Later::Server));
+        let max = |a: &Json, b: &Json| maximum(None, a, b, Later::Client);
+        prop_assert_eq!(max(&a, &b), maximum(None, &a, &b, Later::Server));
         prop_assert_eq!(max(&a, &b), max(&b, &a));
         prop_assert_eq!(max(&max(&a, &b), &c), max(&a, &max(&b, &c)));
     }
@@ -127,7 +127,7 @@ proptest! {
     fn results_are_acceptable_again_and_made_of_the_sides(
         (_, client, server) in versions(), later in later(),
     ) {
-        let merged = maximum(&client, &server, later);
+        let merged = maximum(None, &client, &server, later);
         prop_assert!(depth(&merged) <= depth(&client).max(depth(&server)));
         prop_assert!(nothing_is_invented(&merged, &client, &server));
         prop_assert!(may_be_sent(&merged));

@@ -146,7 +146,7 @@ impl World {
         }
         let settled = self.memory.conflicts[&conflict.id].settled.clone();
         let settled = settled.expect("settled");
-        assert_eq!(settled.version, Some(self.memory.version(&conflict.key)));
+        assert_eq!(settled.version, self.memory.version(&conflict.key));
         let before = |key| holds(before, key);
         let side = before_side(&self.memory, conflict);
         let expected = match (&wish.choice, older(conflict)) {

@@ -187,6 +187,7 @@ impl Ledger {
                     version: copy.version,
                     resolution: Resolution::Merged,
                     at: copy.updated_at,
+                    withheld: false,
                     merged: copy.document.clone().map(|document| Merged {
                         document,
                         edit_time: copy.edit_time,
@@ -280,8 +281,6 @@ impl Ledger {
         });
         match (answer, own.next()) {
             (Answer::Conflict(conflicting), Some(own)) => {
-                let merged = conflicting.verdict == Verdict::Merged;
-                assert!(!merged, "a merge settles what waited: {own:?}");
                 let edit = (item.key.clone(), item.mutation);
                 let same = |other: &&Submission| {
                     let other = other.item.as_ref();
@@ -290,8 +289,11 @@ impl Ledger {
                 let new = !pushed.before.sides.contains_key(&edit)
                     && pushed.batch.iter().filter(same).count() == 1;
                 let newest = own.mutation == item.mutation;
-                let elsewhere = conflicting.conflict != Some(own.id);
-                assert!(newest || !new || elsewhere, "the newest side counts");
+                match conflicting.verdict {
+                    Verdict::Merged => assert!(!new, "a newer merge settles what waited: {own:?}"),
+                    Verdict::NeedsUser => assert!(newest || !new, "the newest side counts"),
+                    Verdict::ServerWon => assert!(!newest || !new, "what lost asks nobody"),
+                }
             }
             (Answer::Written { .. }, Some(own)) => panic!("a newer edit settles {own:?}"),
             (Answer::Written { .. }, None) => {
