@@ -6,6 +6,7 @@ use ironflow_sync::grpc::proto::{
     ResolveConflictRequest, ResolveConflictResponse, ResolveStatus, ServerCopy, Settlement,
     SyncItem, SyncResult,
 };
+use prost::Message;
 use serde_json::{Value, json};
 use tonic::Code;
 use uuid::Uuid;
@@ -455,6 +456,39 @@ async fn hundreds_of_conflicts_are_told_and_listed_without_gap_or_repetition() {
     }
     told.sort();
     assert_eq!(told, opened);
+}
+
+/// However much a device has sent, one conflict fits into a message.
+#[tokio::test]
+async fn a_conflict_with_many_large_sides_can_be_read() {
+    let mut contested = Contested::new().await;
+    let mut plain = contested.service.device("mia", "web").await;
+    let mut id = String::new();
+    for n in 0..24 {
+        let large = json!({"title": "phone", "notes": format!("{n:03}{}", "x".repeat(200_000))});
+        let answer = contested.phone.sync_one(put(contested.id, 1, &large)).await;
+        assert_eq!(answer.resolution(), Resolution::NeedsUser);
+        id = id_of(&answer);
+    }
+    let found = plain.conflict(&id).await.expect("there");
+    let size = found.encoded_len();
+    assert!(size < 4 * 1024 * 1024, "{size} bytes");
+    let client = found.client.expect("the side that counts");
+    assert!(
+        value(&client.data)["notes"]
+            .to_string()
+            .starts_with("\"023")
+    );
+    assert_eq!(found.other_sides.len(), 23);
+    let told = |left_out| {
+        found
+            .other_sides
+            .iter()
+            .filter(move |s| s.data_left_out == left_out)
+    };
+    assert!((1..23).contains(&told(true).count()));
+    assert!(told(false).all(|side| !side.data.is_empty()));
+    assert!(told(true).all(|side| side.data.is_empty() && !side.deleted));
 }
 
 /// Deleting a contested entity, and choosing a side that is a deletion.
