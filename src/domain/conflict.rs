@@ -205,6 +205,8 @@ pub struct LosingSide {
 pub struct Kept {
     /// What it wants its entity to hold.
     pub content: ContentId,
+    /// The version it lost against, or was merged with.
+    pub server_version: Version,
     /// The conflict it belongs to.
     pub conflict: ConflictId,
     /// That conflict waits for the person.

@@ -215,10 +215,8 @@ pub fn decide(case: &Case<'_>) -> Outcome {
     if item.base < version && only_own_since {
         return write(item, version, uncontested, Rule::Own);
     }
-    // Nor once its first edit on this base has met another's: what follows goes on from there. What is
-    // kept came before.
-    let goes_on = item.goes_on_from(stored, case.device) && case.kept.is_none();
-    if goes_on && !stored.merged {
+    // Nor once its first edit on this base has met another's: what follows goes on from there.
+    if goes_on(case, stored) && !stored.merged {
         return write(item, version, uncontested, Rule::Own);
     }
     // Rule 6: the person has chosen.
@@ -242,26 +240,35 @@ pub fn decide(case: &Case<'_>) -> Outcome {
         }
         (Change::Delete, _, false) => Outcome::KeptServerCopy(Rule::DeletionOfEdited),
         // Rule 9: a true conflict.
-        (Change::Put(sent), _, _) => match settle(case.policy, against(case), stored, item, sent) {
-            Settled::Client => write(item, version, Resolution::ClientWon, Rule::Policy),
-            Settled::Server => Outcome::KeptServerCopy(Rule::Policy),
-            Settled::Merged(document) if document.text().len() > case.merge_bytes_max => {
-                Outcome::NeedsUser
+        (Change::Put(sent), _, _) => {
+            match settle(case.policy, against(case, stored), stored, item, sent) {
+                Settled::Client => write(item, version, Resolution::ClientWon, Rule::Policy),
+                Settled::Server => Outcome::KeptServerCopy(Rule::Policy),
+                Settled::Merged(document) if document.text().len() > case.merge_bytes_max => {
+                    Outcome::NeedsUser
+                }
+                Settled::Merged(document) => match item.base.max(version).next() {
+                    Some(version) => Outcome::Merge(version, document),
+                    None => out_of_versions(),
+                },
+                Settled::AlreadyMerged => Outcome::AlreadyMerged,
+                Settled::Person => Outcome::NeedsUser,
             }
-            Settled::Merged(document) => match item.base.max(version).next() {
-                Some(version) => Outcome::Merge(version, document),
-                None => out_of_versions(),
-            },
-            Settled::AlreadyMerged => Outcome::AlreadyMerged,
-            Settled::Person => Outcome::NeedsUser,
-        },
+        }
     }
 }
 
-fn against<'a>(case: &Case<'a>) -> Against<'a> {
+/// Whether the item follows the edit of its device that is the stored version. What is kept as a losing
+/// side came before that edit, unless it has met the stored version already.
+fn goes_on(case: &Case<'_>, stored: &Stored) -> bool {
+    let is_older = |kept: Kept| kept.server_version < stored.version;
+    case.item.goes_on_from(stored, case.device) && !case.kept.is_some_and(is_older)
+}
+
+fn against<'a>(case: &Case<'a>, stored: &Stored) -> Against<'a> {
     match case.own_side.and_then(content_json) {
-        Some(own) => Against::OwnEdit(own),
-        None => Against::Base(case.base.and_then(content_json)),
+        Some(own) if goes_on(case, stored) => Against::OwnEdit(own),
+        Some(_) | None => Against::Base(case.base.and_then(content_json)),
     }
 }
 

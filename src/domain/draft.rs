@@ -309,8 +309,7 @@ impl<'a> Draft<'a> {
     /// What this device sent to the entity before, if the stored version is the merge of that.
     fn own_side(&self, item: &Item) -> Option<&Content> {
         let stored = self.stored(&item.key)?;
-        let goes_on = item.goes_on_from(stored, &self.context.device);
-        if !stored.merged || !goes_on || self.inbox.kept(item).is_some() {
+        if !stored.merged || !item.goes_on_from(stored, &self.context.device) {
             return None;
         }
         self.own_sides

@@ -321,6 +321,7 @@ impl<'a> Inbox<'a> {
         let content = ContentId::of(document(item));
         let kept = Kept {
             content,
+            server_version: met.server_version,
             conflict,
             open: false,
             asked: false,

@@ -267,6 +267,7 @@ impl Memory {
             let conflict = &self.conflicts[&side.conflict];
             let kept = Kept {
                 content: side.content,
+                server_version: side.server_version,
                 conflict: conflict.id,
                 open: conflict.settled.is_none(),
                 asked: conflict.asked,

@@ -145,6 +145,7 @@ impl Batch<'_> {
             .map(|row| {
                 let kept = Kept {
                     content: ContentId(row.try_get("content_id")?),
+                    server_version: version(row, "server_version")?,
                     conflict: ConflictId(row.try_get("conflict_id")?),
                     open: row.try_get("open")?,
                     asked: row.try_get("asked")?,

@@ -8,12 +8,13 @@ select
     item.ordinal,
     side.conflict_id,
     side.content_id,
+    side.server_version,
     conflict.open,
     conflict.asked
 from unnest($2::text[], $3::uuid[], $4::uuid[])
     with ordinality as item (entity_type, entity_id, mutation_id, ordinal)
 cross join lateral (
-    select conflict_id, content_id
+    select conflict_id, content_id, server_version
     from losing_sides
     where scope = $1
         and entity_type = item.entity_type
