@@ -1,37 +1,23 @@
-//! Who calls: `verify(token, keys, now) -> Caller`.
+//! Who calls: `verify(token, keys, rules, now) -> Caller`.
 //!
-//! One shared secret and HS256 today. The algorithm is pinned here and never taken from the token.
+//! `keys`: what tokens may be signed with. `jwks`: how key sets are read. `claims`: what a token must
+//! say. All of it is pure; where key sets come from and how they stay fresh is [`crate::keyring`].
 
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
-use serde::{Deserialize, Serialize};
-use thiserror::Error;
+mod claims;
+mod jwks;
+mod keys;
+
+pub use claims::Rules;
+pub use jsonwebtoken::Algorithm;
+pub use jwks::{KeySet, NoKeySet};
+pub use keys::{Keys, SECRET_BYTES_MIN, Secret, WeakSecret};
 
 use crate::domain::clock::Millis;
 use crate::domain::scope::UserId;
 use crate::error::Refusal;
 
-/// An HS256 secret shorter than its hash can be guessed from one token (RFC 7518, section 3.2).
-pub const SECRET_BYTES_MIN: usize = 32;
-
 /// Longest token in bytes that is looked at. Real ones are around 1 KB.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
-
-/// How far the clock of whoever issued the token may be off.
-const LEEWAY_MS: i64 = 30_000;
-
-const ALGORITHM: Algorithm = Algorithm::HS256;
-
-/// The keys tokens are checked against.
-pub struct Keys {
-    decoding: DecodingKey,
-    encoding: EncodingKey,
-}
-
-/// A secret that is too short to be one.
-#[derive(Debug, Error)]
-#[error("expected a secret of at least {SECRET_BYTES_MIN} bytes, got {0}")]
-pub struct WeakSecret(usize);
 
 /// A verified caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,94 +28,20 @@ pub struct Caller {
     pub expires: Millis,
 }
 
-/// What is read of a token. Times are seconds since the Unix epoch; JWT allows fractions.
-#[derive(Deserialize)]
-struct Claims {
-    sub: String,
-    exp: f64,
-    #[serde(default)]
-    nbf: Option<f64>,
-}
-
-/// What is written into a token.
-#[derive(Serialize)]
-struct SignedClaims<'a> {
-    sub: &'a str,
-    exp: i64,
-}
-
-impl Keys {
-    /// Keys from a shared secret of at least [`SECRET_BYTES_MIN`] bytes.
-    pub fn from_secret(secret: &str) -> Result<Self, WeakSecret> {
-        let secret = secret.as_bytes();
-        if secret.len() < SECRET_BYTES_MIN {
-            return Err(WeakSecret(secret.len()));
-        }
-        Ok(Self {
-            decoding: DecodingKey::from_secret(secret),
-            encoding: EncodingKey::from_secret(secret),
-        })
-    }
-
-    /// Signs a token for `user` that expires at `expires`.
-    pub fn sign(
-        &self,
-        user: &UserId,
-        expires: Millis,
-    ) -> Result<String, jsonwebtoken::errors::Error> {
-        let claims = SignedClaims {
-            sub: user.as_str(),
-            exp: expires.0 / 1000,
-        };
-        jsonwebtoken::encode(&Header::new(ALGORITHM), &claims, &self.encoding)
-    }
-}
-
 /// Checks a token and says who calls. Fails closed: whatever is not understood is refused.
-pub fn verify(token: &str, keys: &Keys, now: Millis) -> Result<Caller, Refusal> {
+/// [`Refusal::KeyUnknown`] means that fresher keys may change the answer.
+pub fn verify(token: &str, keys: &Keys, rules: &Rules, now: Millis) -> Result<Caller, Refusal> {
     if token.len() > TOKEN_BYTES_MAX {
         return Err(Refusal::TokenInvalid("it is longer than 8 KiB"));
     }
-    let mut validation = Validation::new(ALGORITHM);
-    // The library would read the clock; times are checked below against `now`.
-    validation.validate_exp = false;
-    validation.validate_nbf = false;
-    validation.validate_aud = false;
-    validation.set_required_spec_claims(&["exp", "sub"]);
-    let claims = jsonwebtoken::decode::<Claims>(token, &keys.decoding, &validation)
-        .map_err(|error| Refusal::TokenInvalid(token_problem(error.kind())))?
-        .claims;
-    let now_s = now.0 as f64 / 1000.0;
-    let leeway_s = LEEWAY_MS as f64 / 1000.0;
-    if claims.exp <= now_s - leeway_s {
-        return Err(Refusal::TokenInvalid("it has expired"));
-    }
-    if claims.nbf.is_some_and(|nbf| nbf > now_s + leeway_s) {
-        return Err(Refusal::TokenInvalid("it is not valid yet"));
-    }
-    let user = UserId::new(&claims.sub).ok_or(Refusal::TokenInvalid(
-        "its claim sub must be a user id of 1-256 bytes",
-    ))?;
-    let expires = Millis((claims.exp * 1000.0) as i64);
-    Ok(Caller { user, expires })
-}
-
-fn token_problem(kind: &ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::InvalidSignature => "its signature is wrong",
-        ErrorKind::InvalidAlgorithm | ErrorKind::InvalidAlgorithmName => {
-            "it is not signed with HS256"
-        }
-        ErrorKind::MissingRequiredClaim(_) | ErrorKind::Json(_) => {
-            "it needs the claims sub (text) and exp (seconds)"
-        }
-        _ => "it is not a JSON Web Token",
-    }
+    let claims = keys.signed_claims(token)?;
+    rules.caller(&claims, now)
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use jsonwebtoken::{EncodingKey, Header};
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -137,17 +49,33 @@ mod tests {
     const NOW_S: i64 = NOW.0 / 1000;
     const SECRET: &str = "0123456789abcdef0123456789abcdef";
 
-    fn keys() -> Keys {
-        Keys::from_secret(SECRET).expect("long enough")
+    fn keys_of(secret: &str) -> Keys {
+        let secret = Secret::new(secret).expect("long enough");
+        Keys::new(Some(&secret), KeySet::default())
     }
 
-    fn signed(algorithm: Algorithm, claims: &serde_json::Value) -> String {
+    fn signed(algorithm: Algorithm, claims: &Value) -> String {
         let key = EncodingKey::from_secret(SECRET.as_bytes());
         jsonwebtoken::encode(&Header::new(algorithm), claims, &key).expect("signs")
     }
 
-    fn verified(claims: serde_json::Value) -> Result<Caller, Refusal> {
-        verify(&signed(Algorithm::HS256, &claims), &keys(), NOW)
+    fn verified(rules: &Rules, claims: &Value) -> Result<Caller, Refusal> {
+        let token = signed(Algorithm::HS256, claims);
+        verify(&token, &keys_of(SECRET), rules, NOW)
+    }
+
+    fn refused(rules: &Rules, claims: Value, word: &str) {
+        match verified(rules, &claims) {
+            Err(Refusal::TokenInvalid(why)) => assert!(why.contains(word), "{claims}: {why}"),
+            other => panic!("{claims}: {other:?}"),
+        }
+    }
+
+    /// Valid claims, but for one.
+    fn but(name: &str, value: Value) -> Value {
+        let mut claims = json!({"sub": "mia", "exp": NOW_S + 60});
+        claims[name] = value;
+        claims
     }
 
     #[test]
@@ -155,50 +83,149 @@ mod tests {
         let id = "firebase|Zk3 \u{e9}/../library";
         let user = UserId::new(id).expect("valid");
         let expires = Millis(NOW.0 + 60_000);
-        let token = keys().sign(&user, expires).expect("signs");
-        assert_eq!(verify(&token, &keys(), NOW), Ok(Caller { user, expires }));
+        let rules = Rules {
+            issuer: Some("https://id.example".to_owned()),
+            audiences: vec!["web".to_owned(), "ios".to_owned()],
+            user_claim: "https://id.example/user".to_owned(),
+        };
+        for rules in [Rules::default(), rules] {
+            let secret = Secret::new(SECRET).expect("long enough");
+            let token = secret.sign(&rules, &user, expires).expect("signs");
+            let caller = verify(&token, &keys_of(SECRET), &rules, NOW);
+            let user = user.clone();
+            assert_eq!(caller, Ok(Caller { user, expires }));
+        }
     }
 
     #[test]
-    fn tokens_that_must_fail_do() {
-        for (claims, word) in [
-            (json!({"exp": NOW_S + 60}), "sub"),
-            (json!({"sub": "mia"}), "exp"),
-            (json!({"sub": "", "exp": NOW_S + 60}), "sub"),
-            (json!({"sub": 7, "exp": NOW_S + 60}), "sub"),
-            (json!({"sub": "m\u{0}a", "exp": NOW_S + 60}), "sub"),
-            (json!({"sub": "m".repeat(257), "exp": NOW_S + 60}), "sub"),
-            (json!({"sub": "mia", "exp": "tomorrow"}), "exp"),
-            (json!({"sub": "mia", "exp": NOW_S - 31}), "expired"),
-            (json!({"sub": "mia", "exp": -1}), "exp"),
-            (
-                json!({"sub": "mia", "exp": NOW_S + 60, "nbf": NOW_S + 31}),
-                "not valid yet",
-            ),
-        ] {
-            match verified(claims.clone()) {
-                Err(Refusal::TokenInvalid(why)) => assert!(why.contains(word), "{claims}: {why}"),
-                other => panic!("{claims}: {other:?}"),
-            }
+    fn claims_that_are_missing_or_of_an_odd_type_are_refused() {
+        let rules = Rules::default();
+        refused(&rules, json!({"exp": NOW_S + 60}), "user id");
+        refused(&rules, json!({"sub": "mia"}), "exp");
+        refused(&rules, json!(["mia", NOW_S + 60]), "JSON object");
+        refused(&rules, json!("mia"), "JSON object");
+        for user in [json!(""), json!(7), json!(null), json!(true)] {
+            refused(&rules, but("sub", user), "user id");
         }
-        verified(json!({"sub": "mia", "exp": NOW_S - 29})).expect("within the leeway");
+        for user in [json!(["mia"]), json!({"id": "mia"})] {
+            refused(&rules, but("sub", user), "sub");
+        }
+        refused(&rules, but("sub", json!("m\u{0}a")), "user id");
+        refused(&rules, but("sub", json!("m".repeat(257))), "user id");
+        for time in [
+            json!("tomorrow"),
+            json!((NOW_S + 60).to_string()),
+            json!(null),
+            json!(true),
+            json!([NOW_S + 60]),
+        ] {
+            refused(&rules, but("exp", time.clone()), "exp");
+            refused(&rules, but("nbf", time), "nbf");
+        }
+    }
+
+    #[test]
+    fn a_token_counts_from_nbf_to_exp_with_half_a_minute_of_leeway() {
+        let rules = Rules::default();
+        for exp in [json!(NOW_S - 31), json!(0), json!(-1), json!(-1e300)] {
+            refused(&rules, but("exp", exp), "expired");
+        }
+        refused(&rules, but("nbf", json!(NOW_S + 31)), "not valid yet");
+        refused(&rules, but("nbf", json!(1e300)), "not valid yet");
+        for (name, time) in [
+            ("exp", json!(NOW_S - 29)),
+            ("exp", json!(NOW_S as f64 + 0.5)),
+            ("exp", json!(1e300)),
+            ("nbf", json!(NOW_S + 29)),
+            ("nbf", json!(0)),
+        ] {
+            let taken = verified(&rules, &but(name, time.clone()));
+            assert!(taken.is_ok(), "{name} {time}: {taken:?}");
+        }
+        let caller = verified(&rules, &but("exp", json!(NOW_S + 7))).expect("valid");
+        assert_eq!(caller.expires, Millis(NOW.0 + 7_000));
+    }
+
+    #[test]
+    fn a_configured_issuer_is_required_to_the_letter() {
+        let rules = Rules {
+            issuer: Some("https://id.example".to_owned()),
+            ..Rules::default()
+        };
+        for iss in [
+            json!("https://id.example/"),
+            json!("https://ID.example"),
+            json!(""),
+            json!(null),
+            json!(["https://id.example"]),
+            json!({"https://id.example": true}),
+        ] {
+            refused(&rules, but("iss", iss), "iss");
+        }
+        refused(&rules, json!({"sub": "mia", "exp": NOW_S + 60}), "iss");
+        verified(&rules, &but("iss", json!("https://id.example"))).expect("the issuer");
+        verified(&Rules::default(), &but("iss", json!(7))).expect("nobody asked");
+    }
+
+    #[test]
+    fn one_of_the_configured_audiences_is_required() {
+        let rules = Rules {
+            audiences: vec!["web".to_owned(), "ios".to_owned()],
+            ..Rules::default()
+        };
+        for aud in [
+            json!("android"),
+            json!("we"),
+            json!("web "),
+            json!("web,ios"),
+            json!(null),
+            json!(7),
+            json!([]),
+            json!(["android"]),
+            json!([7, "web"]),
+            json!([["web"]]),
+            json!({"web": "web"}),
+        ] {
+            refused(&rules, but("aud", aud), "aud");
+        }
+        refused(&rules, json!({"sub": "mia", "exp": NOW_S + 60}), "aud");
+        for aud in [json!("web"), json!("ios"), json!(["android", "ios"])] {
+            verified(&rules, &but("aud", aud)).expect("an audience");
+        }
+        verified(&Rules::default(), &but("aud", json!("web"))).expect("nobody asked");
+    }
+
+    #[test]
+    fn the_user_comes_from_the_configured_claim_alone() {
+        let rules = Rules {
+            user_claim: "user.id".to_owned(),
+            ..Rules::default()
+        };
+        let caller = verified(&rules, &but("user.id", json!("ben"))).expect("valid");
+        assert_eq!(caller.user.as_str(), "ben");
+        refused(&rules, but("user", json!({"id": "ben"})), "user id");
+        refused(&rules, json!({"sub": "mia", "exp": NOW_S + 60}), "user id");
     }
 
     #[test]
     fn only_the_pinned_algorithm_and_the_right_secret_count() {
         let claims = json!({"sub": "mia", "exp": NOW_S + 60});
-        let other = Keys::from_secret(&SECRET.replace('0', "1")).expect("long enough");
+        let rules = Rules::default();
         let token = signed(Algorithm::HS256, &claims);
-        assert!(verify(&token, &keys(), NOW).is_ok());
-        assert!(verify(&token, &other, NOW).is_err(), "another secret");
-        assert!(verify(&signed(Algorithm::HS512, &claims), &keys(), NOW).is_err());
-        let payload = token.split('.').nth(1).expect("a payload");
-        // {"alg":"none"}
-        let unsigned = format!("eyJhbGciOiJub25lIn0.{payload}.");
-        assert!(verify(&unsigned, &keys(), NOW).is_err(), "alg none");
-        for garbage in ["", ".", "..", "a.b.c", &"x".repeat(100_000)] {
-            assert!(verify(garbage, &keys(), NOW).is_err(), "garbage");
+        let check = |token: &str, keys: &Keys| verify(token, keys, &rules, NOW);
+        assert!(check(&token, &keys_of(SECRET)).is_ok());
+        let other = keys_of(&SECRET.replace('0', "1"));
+        assert!(check(&token, &other).is_err(), "another secret");
+        for algorithm in [Algorithm::HS384, Algorithm::HS512] {
+            let token = signed(algorithm, &claims);
+            assert!(check(&token, &keys_of(SECRET)).is_err(), "{algorithm:?}");
         }
-        assert!(Keys::from_secret("short").is_err());
+        let nothing = Keys::new(None, KeySet::default());
+        assert!(check(&token, &nothing).is_err(), "no keys, no callers");
+        for garbage in ["", ".", "..", "a.b.c", "a.b.c.d.e", &"x".repeat(100_000)] {
+            let refused = check(garbage, &keys_of(SECRET)).expect_err("garbage");
+            assert!(matches!(refused, Refusal::TokenInvalid(_)), "{refused}");
+        }
+        assert!(Secret::new("short").is_err());
     }
 }

@@ -17,14 +17,14 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::{Command, Config};
 use crate::domain::clock::Millis;
 use crate::domain::scope::{USER_ID_BYTES_MAX, UserId};
+use crate::keyring::Keyring;
 use crate::postgres::{Cluster, ClusterConfig};
 use crate::server::{self, Service};
 use crate::store::Store;
 use crate::store::migrations::migrate;
 use crate::telemetry;
 
-use secret::keys;
-use welcome::Welcome;
+use welcome::{SignIn, Welcome};
 
 /// What the token of the start-up message is good for, and how long.
 const TRIAL_USER: &str = "demo";
@@ -68,7 +68,7 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     // Listen to signals from here on: none may kill a half-started service.
     let shutdown = shutdown_signal()?;
     secret::check(config)?;
-    let for_development = config.auth.jwt_secret.is_none();
+    let for_development = secret::is_for_development(config);
     let data_dir = config.database.data_dir();
 
     let database = Database::open(config, &format!("ironflow-sync on {address}")).await?;
@@ -76,19 +76,23 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     if for_development {
         secret::make(&data_dir)?;
     }
-    let keys = keys(config)?;
-    let token = keys.sign(&trial_user()?, hours_from_now(TRIAL_TOKEN_HOURS))?;
+    let keyring = secret::keyring(config)?;
+    let sign_in = if for_development {
+        SignIn::Trial(sign(config, &keyring, &trial_user()?, TRIAL_TOKEN_HOURS)?)
+    } else {
+        SignIn::of(&config.auth)
+    };
     let welcome = Welcome {
         address,
         database: &database,
         data_dir: &data_dir,
-        token: for_development.then_some(token.as_str()),
+        sign_in,
     };
     print(&welcome.to_string());
 
     let service = Service {
         store: database.store.clone(),
-        keys,
+        keyring,
         catalog,
     };
     let served = server::serve(service, config, listener, shutdown).await;
@@ -124,9 +128,20 @@ async fn new_epoch(config: &Config) -> Result<(), Box<dyn Error>> {
 
 fn token(config: &Config, user: &str, hours: u32) -> Result<(), Box<dyn Error>> {
     let user = UserId::new(user).ok_or(CommandError::User)?;
-    let token = keys(config)?.sign(&user, hours_from_now(hours))?;
+    let token = sign(config, &secret::keyring(config)?, &user, hours)?;
     print(&format!("{token}\n"));
     Ok(())
+}
+
+/// A token that the service takes: it keeps the rules of `keyring`.
+fn sign(
+    config: &Config,
+    keyring: &Keyring,
+    user: &UserId,
+    hours: u32,
+) -> Result<String, Box<dyn Error>> {
+    let secret = secret::signing(config)?;
+    Ok(secret.sign(keyring.rules(), user, hours_from_now(hours))?)
 }
 
 /// The database of a command: one that was given, or a private one that ends with the command.

@@ -1,11 +1,15 @@
 //! Arguments and environment: the only reader of both.
 
+mod auth;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
+
+pub use auth::{Auth, Preset, SignatureAlgorithm};
 
 /// The sync backend of offline-first workout apps.
 #[derive(Debug, Clone, Parser)]
@@ -163,21 +167,6 @@ impl Database {
         let home = || self.home.clone().unwrap_or_default().join(".local/share");
         data_home.unwrap_or_else(home).join(NAME)
     }
-}
-
-/// Who may call.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Authentication")]
-pub struct Auth {
-    /// The secret that bearer tokens (JWT, HS256) are signed with, at least 32 bytes. Required with
-    /// DATABASE_URL; without it the data folder gets a secret for development
-    #[arg(
-        long,
-        env = "IRONFLOW_JWT_SECRET",
-        hide_env_values = true,
-        global = true
-    )]
-    pub jwt_secret: Option<String>,
 }
 
 /// Where and how to listen.

@@ -11,12 +11,20 @@ use crate::domain::json::Violation;
 /// A call that is refused. Its text is for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Refusal {
-    /// No bearer token, or not exactly one.
-    #[error("expected one bearer token in the metadata key authorization")]
+    /// No token, or not exactly one.
+    #[error(
+        "expected one token: a bearer token in the metadata key authorization, or one in x-jwt-token"
+    )]
     TokenMissing,
     /// The token is not one of ours, or no longer.
     #[error("expected a valid token: {0}")]
     TokenInvalid(&'static str),
+    /// No key fits the token, as far as the keys are known.
+    #[error("expected a valid token: it is signed with a key that is not known")]
+    KeyUnknown,
+    /// There is no knowing whether the token is valid: the keys have not been fetched yet.
+    #[error("the keys of tokens can not be fetched, try again")]
+    KeysMissing,
     /// The request names another user than the token.
     #[error("user_id: expected it empty or equal to the user of the token")]
     NotYours,

@@ -4,7 +4,7 @@
 //! protobuf, and the verbs [`push`], [`pull`] and [`watch`] stand between them. Reading order:
 //! [`server`] puts it all together, [`push`] is the life of a batch, [`domain::decide`] the rules,
 //! [`store::batch`] how they become durable; [`pull`] reads what changed, [`watch`] follows it, woken
-//! by [`feed`]; [`retention`] removes what is old.
+//! by [`feed`]; [`retention`] removes what is old. Who calls decides [`auth`], with the keys of [`keyring`].
 //!
 //! The onlys, checked by `tests/architecture.rs`: only `domain` decides; only `store` speaks SQL;
 //! only `grpc` and `server` know tonic and prost; only `config` reads the environment; only
@@ -20,6 +20,7 @@ pub mod feed;
 pub mod grpc;
 pub mod history;
 pub mod inbox;
+pub mod keyring;
 pub mod postgres;
 pub mod presence;
 pub mod pull;

@@ -11,7 +11,6 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::codec::CompressionEncoding;
-use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
@@ -19,15 +18,15 @@ use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
-use crate::auth::Keys;
 use crate::config::{Config, Limits};
 use crate::domain::catalog::Catalog;
 use crate::feed::{Feed, FeedOptions};
-use crate::grpc::authn::Authentication;
+use crate::grpc::authn::Authenticated;
 use crate::grpc::edge::{self, EdgeLayer};
 use crate::grpc::proto::DESCRIPTORS;
 use crate::grpc::proto::sync_service_server::{SERVICE_NAME, SyncServiceServer};
 use crate::grpc::sync::Sync;
+use crate::keyring::Keyring;
 use crate::presence::Presence;
 use crate::pull::Pull;
 use crate::push::{Push, PushRules};
@@ -73,7 +72,7 @@ pub struct Service {
     /// Where the data is.
     pub store: Store,
     /// Who may call.
-    pub keys: Keys,
+    pub keyring: Keyring,
     /// What is known of entity types.
     pub catalog: Catalog,
 }
@@ -88,6 +87,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let store = service.store.clone();
+    let keyring = service.keyring.clone();
     let limits = &config.limits;
     let pushes = TaskTracker::new();
     let stop = CancellationToken::new();
@@ -121,6 +121,8 @@ pub async fn serve(
         poll_interval: config.watching.poll_interval(),
     };
     let background = TaskTracker::new();
+    let stopping = stop.clone();
+    background.spawn(async move { keyring.run(stopping).await });
     let stopping = stop.clone();
     let feed_store = store.clone();
     background.spawn(async move { feed.run(&feed_store, options, stopping).await });
@@ -177,10 +179,10 @@ fn sync_service(
     presence: &Presence,
     pushes: &TaskTracker,
     stop: &CancellationToken,
-) -> InterceptedService<SyncServiceServer<Sync>, Authentication> {
+) -> Authenticated<SyncServiceServer<Sync>> {
     let Service {
         store,
-        keys,
+        keyring,
         catalog,
     } = service;
     let limits = config.limits.clone();
@@ -213,7 +215,7 @@ fn sync_service(
         .max_decoding_message_size(message_bytes_max)
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd);
-    InterceptedService::new(sync, Authentication::new(Arc::new(keys)))
+    Authenticated::new(sync, keyring)
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -10,11 +10,12 @@ const FILE_LINES_MAX: usize = 400;
 
 /// Which modules of the crate each module may name. Everybody may name `domain` and `error`;
 /// `domain` names nobody.
-const IMPORTS: [(&str, &[&str]); 20] = [
+const IMPORTS: [(&str, &[&str]); 21] = [
     ("domain", &[]),
     ("error", &[]),
     ("auth", &[]),
     ("config", &[]),
+    ("keyring", &["auth", "config"]),
     ("telemetry", &[]),
     ("postgres", &[]),
     ("store", &[]),
@@ -31,17 +32,17 @@ const IMPORTS: [(&str, &[&str]); 20] = [
     (
         "grpc",
         &[
-            "auth", "config", "history", "inbox", "presence", "pull", "push", "status", "store",
-            "watch",
+            "auth", "config", "history", "inbox", "keyring", "presence", "pull", "push", "status",
+            "store", "watch",
         ],
     ),
     (
         "server",
         &[
-            "auth",
             "config",
             "feed",
             "grpc",
+            "keyring",
             "presence",
             "pull",
             "push",
@@ -56,6 +57,7 @@ const IMPORTS: [(&str, &[&str]); 20] = [
             "auth",
             "config",
             "feed",
+            "keyring",
             "postgres",
             "push",
             "retention",
@@ -67,7 +69,7 @@ const IMPORTS: [(&str, &[&str]); 20] = [
 ];
 
 /// Words that only some files may hold: the word, where, and why.
-const ONLYS: [(&str, &[&str], &str); 19] = [
+const ONLYS: [(&str, &[&str], &str); 21] = [
     (
         "tonic",
         &["grpc", "server"],
@@ -98,7 +100,7 @@ const ONLYS: [(&str, &[&str], &str); 19] = [
     ),
     (
         "Instant::now",
-        &["push", "pull", "watch", "retention", "postgres"],
+        &["push", "pull", "watch", "retention", "postgres", "keyring"],
         "durations, never times",
     ),
     (
@@ -106,6 +108,12 @@ const ONLYS: [(&str, &[&str], &str); 19] = [
         &["domain/moment"],
         "a time is milliseconds, dates are only read",
     ),
+    (
+        "jsonwebtoken",
+        &["auth"],
+        "only auth knows how tokens are made",
+    ),
+    ("hyper", &["keyring/source"], "only key sets are fetched"),
     ("toml::", &["domain/catalog"], "only the catalog is TOML"),
     (
         "jsonschema::",
@@ -143,6 +151,7 @@ const ONLYS: [(&str, &[&str], &str); 19] = [
             "commands",
             "main",
             "postgres",
+            "keyring",
         ],
         "a pure core",
     ),

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
 use ironflow_sync::grpc::proto::{Resolution, SyncItem};
 use nix::sys::signal::{Signal, kill};
@@ -35,6 +37,8 @@ fn program(arguments: &[&str]) -> Command {
     for variable in [
         "DATABASE_URL",
         "IRONFLOW_JWT_SECRET",
+        "IRONFLOW_JWT_KEYS",
+        "IRONFLOW_JWT_PRESET",
         "IRONFLOW_LISTEN",
         "IRONFLOW_DATA_DIR",
         "IRONFLOW_CATALOG",
@@ -63,6 +67,11 @@ pub struct Serving {
 impl Serving {
     /// Starts it and reads its start-up message, up to the call to paste.
     fn start(mut command: Command) -> Self {
+        Self::start_until(&mut command, |line| line.starts_with("grpcurl"))
+    }
+
+    /// Starts it and reads its start-up message, up to a line.
+    fn start_until(command: &mut Command, is_last: impl Fn(&str) -> bool) -> Self {
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -70,10 +79,7 @@ impl Serving {
             .expect("the program runs");
         let mut out = BufReader::new(child.stdout.take().expect("piped"));
         let mut message: Vec<String> = Vec::new();
-        while !message
-            .last()
-            .is_some_and(|line| line.starts_with("grpcurl"))
-        {
+        while !message.last().is_some_and(|line| is_last(line)) {
             let mut line = String::new();
             if out.read_line(&mut line).expect("text") == 0 {
                 let mut log = String::new();
@@ -300,6 +306,34 @@ fn settings_nobody_could_sign_in_with_are_refused_before_anything_starts() {
     );
     assert!(!stderr(&weak).contains("short"), "no secret in messages");
 
+    let keys = output(&[
+        "--jwt-keys",
+        "/nowhere/keys.json",
+        "--listen",
+        "127.0.0.1:0",
+    ]);
+    assert_eq!(keys.status.code(), Some(1));
+    assert!(
+        stderr(&keys).contains("IRONFLOW_JWT_KEYS: expected a file to read"),
+        "{}",
+        stderr(&keys)
+    );
+
+    let none = output(&["--jwt-algorithms", "none", "--jwt-secret", SECRET]);
+    assert_eq!(none.status.code(), Some(2));
+    assert!(
+        stderr(&none).contains("HS256, RS256, PS256, ES256, EdDSA"),
+        "{}",
+        stderr(&none)
+    );
+
+    let alone = output(&["--jwt-preset", "firebase", "--listen", "127.0.0.1:0"]);
+    assert!(
+        stderr(&alone).contains("IRONFLOW_JWT_PROJECT"),
+        "{}",
+        stderr(&alone)
+    );
+
     let url = output(&["--database-url", "nonsense", "--jwt-secret", SECRET]);
     assert!(
         stderr(&url).contains("DATABASE_URL: expected"),
@@ -328,8 +362,32 @@ fn token_prints_a_token_of_the_secret_and_says_so_if_there_is_none() {
     let token = String::from_utf8(signed.stdout).expect("text");
     assert_eq!(token.trim().split('.').count(), 3, "{token}");
 
+    let issuer = [
+        "--jwt-issuer",
+        "https://id.example",
+        "--jwt-audience",
+        "a,b",
+    ];
+    let line = ["token", "--user", "mia", "--jwt-secret", SECRET];
+    let signed = output(&[&line[..], &issuer].concat());
+    let token = String::from_utf8(signed.stdout).expect("text");
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("claims"));
+    let claims: Value = serde_json::from_slice(&claims.expect("base64")).expect("JSON");
+    assert_eq!(claims["iss"], "https://id.example", "it keeps the rules");
+    assert_eq!(claims["aud"], "a");
+
     let folder = folder();
     let data_dir = folder.path().to_str().expect("UTF-8");
+    let keys = folder.path().join("keys.json");
+    fs::write(&keys, "{\"keys\":[]}").expect("written");
+    let keys = keys.to_str().expect("UTF-8");
+    let keys_only = output(&["token", "--user", "mia", "--jwt-keys", keys]);
+    assert_eq!(keys_only.status.code(), Some(1));
+    assert!(
+        stderr(&keys_only).contains("by signing in where your users do"),
+        "{}",
+        stderr(&keys_only)
+    );
     let none = output(&["token", "--user", "mia", "--data-dir", data_dir]);
     assert_eq!(none.status.code(), Some(1));
     assert!(
@@ -343,6 +401,24 @@ fn token_prints_a_token_of_the_secret_and_says_so_if_there_is_none() {
         "{}",
         stderr(&nobody)
     );
+}
+
+#[test]
+fn with_keys_it_makes_no_secret_and_says_where_tokens_come_from() {
+    let folder = folder();
+    let keys = folder.path().join("keys.json");
+    fs::write(&keys, "{\"keys\":[]}").expect("written");
+    let data_dir = folder.path().to_str().expect("UTF-8");
+    let keys = keys.to_str().expect("UTF-8");
+    let listen = ["--listen", "127.0.0.1:0"];
+    let mut command = program(&["--data-dir", data_dir, "--jwt-keys", keys]);
+    let serving = Serving::start_until(command.args(listen), |line| line.contains("  auth: "));
+    let auth = serving.message.last().expect("a line");
+    assert!(
+        auth.contains("IRONFLOW_JWT_KEYS; get one by signing in"),
+        "{auth}"
+    );
+    assert!(!folder.path().join("jwt_secret").exists(), "no back door");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The secret that tokens are signed with: the one that was set, or one made for development.
+//! Who may call, by the settings: a secret that was set or made for development, keys, or both.
 
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write};
@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::auth::{Keys, WeakSecret};
+use crate::auth::{SECRET_BYTES_MIN, Secret, WeakSecret};
 use crate::config::Config;
+use crate::keyring::{Keyring, SettingError};
 
 /// The name of the development secret in the data folder.
 const FILE: &str = "jwt_secret";
@@ -18,13 +19,18 @@ const FILE: &str = "jwt_secret";
 #[derive(Debug, Error)]
 pub(super) enum SecretError {
     #[error(
-        "DATABASE_URL is set but IRONFLOW_JWT_SECRET is not: without it nobody could sign in. \
-         Set it to the secret your tokens are signed with, at least 32 bytes, for example: \
-         export IRONFLOW_JWT_SECRET=$(openssl rand -hex 32)"
+        "DATABASE_URL is set but neither IRONFLOW_JWT_SECRET nor IRONFLOW_JWT_KEYS is: without them \
+         nobody could sign in. Set the key set your tokens are signed with, or their secret of at \
+         least 32 bytes, for example: export IRONFLOW_JWT_SECRET=$(openssl rand -hex 32)"
     )]
     NotSet,
     #[error("IRONFLOW_JWT_SECRET")]
     Weak(#[from] WeakSecret),
+    #[error(
+        "IRONFLOW_JWT_SECRET is not set: only whoever holds the keys of IRONFLOW_JWT_KEYS can sign \
+         tokens; get one by signing in where your users do"
+    )]
+    KeysOnly,
     #[error(
         "there is no secret yet at {0}: start the service once with the same data folder, or set \
          IRONFLOW_JWT_SECRET"
@@ -35,31 +41,60 @@ pub(super) enum SecretError {
         path: PathBuf,
         source: std::io::Error,
     },
+    #[error(transparent)]
+    Setting(#[from] SettingError),
+}
+
+/// Whether the data folder has to provide a secret: nothing else says who may call.
+pub(super) fn is_for_development(config: &Config) -> bool {
+    config.auth.jwt_secret.is_none() && !has_keys(config)
+}
+
+fn has_keys(config: &Config) -> bool {
+    config.auth.jwt_keys.is_some() || config.auth.jwt_preset.is_some()
 }
 
 /// Refuses settings under which nobody could sign in, before anything is started.
 pub(super) fn check(config: &Config) -> Result<(), SecretError> {
-    match (&config.auth.jwt_secret, &config.database.database_url) {
-        (Some(secret), _) => Keys::from_secret(secret)
-            .map(drop)
-            .map_err(SecretError::Weak),
-        (None, Some(_)) => Err(SecretError::NotSet),
-        (None, None) => Ok(()),
+    if !is_for_development(config) {
+        return keyring(config).map(drop);
     }
+    if config.database.database_url.is_some() {
+        return Err(SecretError::NotSet);
+    }
+    // Any secret tells whether the settings go together.
+    let any = Secret::new(&"any".repeat(SECRET_BYTES_MIN))?;
+    Ok(Keyring::new(&config.auth, Some(&any)).map(drop)?)
 }
 
-/// The keys of the secret that was set, or of the development secret of the data folder.
-pub(super) fn keys(config: &Config) -> Result<Keys, SecretError> {
-    check(config)?;
+/// The keyring of the settings.
+pub(super) fn keyring(config: &Config) -> Result<Keyring, SecretError> {
+    let secret = secret(config)?;
+    Ok(Keyring::new(&config.auth, secret.as_ref())?)
+}
+
+/// The secret to sign tokens with.
+pub(super) fn signing(config: &Config) -> Result<Secret, SecretError> {
+    secret(config)?.ok_or(SecretError::KeysOnly)
+}
+
+/// The secret that was set, or the development secret of the data folder; `None` with keys only.
+fn secret(config: &Config) -> Result<Option<Secret>, SecretError> {
     if let Some(secret) = &config.auth.jwt_secret {
-        return Ok(Keys::from_secret(secret)?);
+        return Ok(Some(Secret::new(secret)?));
+    }
+    if has_keys(config) {
+        return Ok(None);
+    }
+    if config.database.database_url.is_some() {
+        return Err(SecretError::NotSet);
     }
     let path = config.database.data_dir().join(FILE);
     let secret = fs::read_to_string(&path).map_err(|source| match source.kind() {
         ErrorKind::NotFound => SecretError::NotMade(path.clone()),
         _ => SecretError::File { path, source },
     })?;
-    Ok(Keys::from_secret(secret.trim())?)
+    Ok(Some(Secret::new(secret.trim())?))
 }
 
 /// Makes the development secret of a data folder if there is none, readable for its owner only, whole or

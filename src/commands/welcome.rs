@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use super::Database;
+use crate::config::{Auth, Preset};
 
 /// A workout to try the service with: `{"title":"Push day","exercises":[]}` in base64, as JSON
 /// callers of gRPC write bytes.
@@ -19,8 +20,34 @@ pub(super) struct Welcome<'a> {
     pub(super) database: &'a Database,
     /// Where the development secret lies.
     pub(super) data_dir: &'a Path,
-    /// A token to try it with; `None` unless the secret is for development.
-    pub(super) token: Option<&'a str>,
+    /// Where tokens come from.
+    pub(super) sign_in: SignIn,
+}
+
+/// Where tokens come from.
+pub(super) enum SignIn {
+    /// The development secret, with a token to try it with.
+    Trial(String),
+    /// Whoever has the secret that was set.
+    Secret,
+    /// Wherever the users of the app sign in.
+    Keys,
+    /// Supabase Auth.
+    Supabase,
+    /// Firebase Authentication.
+    Firebase,
+}
+
+impl SignIn {
+    /// Where tokens come from, by the settings.
+    pub(super) fn of(auth: &Auth) -> Self {
+        match auth.jwt_preset {
+            Some(Preset::Supabase) => Self::Supabase,
+            Some(Preset::Firebase) => Self::Firebase,
+            None if auth.jwt_keys.is_some() => Self::Keys,
+            None => Self::Secret,
+        }
+    }
 }
 
 impl fmt::Display for Welcome<'_> {
@@ -44,8 +71,34 @@ impl fmt::Display for Welcome<'_> {
             }
             None => writeln!(f, "  data: the Postgres of DATABASE_URL")?,
         }
-        let Some(token) = self.token else {
-            return writeln!(f, "  auth: tokens signed with IRONFLOW_JWT_SECRET");
+        let token = match &self.sign_in {
+            SignIn::Trial(token) => token,
+            SignIn::Secret => {
+                return writeln!(
+                    f,
+                    "  auth: tokens signed with IRONFLOW_JWT_SECRET; get one: ironflow-sync token \
+                     --user NAME"
+                );
+            }
+            SignIn::Keys => {
+                return writeln!(
+                    f,
+                    "  auth: tokens signed with the keys of IRONFLOW_JWT_KEYS; get one by signing in \
+                     where your users do"
+                );
+            }
+            SignIn::Supabase => {
+                return writeln!(
+                    f,
+                    "  auth: tokens of Supabase; get one by signing in: access_token of the session"
+                );
+            }
+            SignIn::Firebase => {
+                return writeln!(
+                    f,
+                    "  auth: tokens of Firebase; get one by signing in: getIdToken() of the user"
+                );
+            }
         };
         writeln!(
             f,

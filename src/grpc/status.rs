@@ -19,7 +19,10 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let (code, reason) = match &refusal {
             Refusal::TokenMissing => (Code::Unauthenticated, "TOKEN_MISSING"),
-            Refusal::TokenInvalid(_) => (Code::Unauthenticated, "TOKEN_INVALID"),
+            Refusal::TokenInvalid(_) | Refusal::KeyUnknown => {
+                (Code::Unauthenticated, "TOKEN_INVALID")
+            }
+            Refusal::KeysMissing => (Code::Unavailable, "KEYS_UNAVAILABLE"),
             Refusal::NotYours => (Code::PermissionDenied, "USER_MISMATCH"),
             Refusal::Invalid(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
             Refusal::InvalidData(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
@@ -52,11 +55,12 @@ impl From<Refusal> for Status {
             Refusal::TooManyItems { limit, .. } => {
                 details.add_quota_failure_violation("items", format!("at most {limit} in a batch"));
             }
-            Refusal::ShuttingDown => {
+            Refusal::ShuttingDown | Refusal::KeysMissing => {
                 details.set_retry_info(Some(retry_delay()));
             }
             Refusal::TokenMissing
             | Refusal::TokenInvalid(_)
+            | Refusal::KeyUnknown
             | Refusal::NotYours
             | Refusal::CursorReset
             | Refusal::TokenExpired => (),

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
-use ironflow_sync::auth::Keys;
+use ironflow_sync::auth::{Rules, Secret};
 use ironflow_sync::config::Config;
 use ironflow_sync::domain::catalog::Catalog;
 use ironflow_sync::domain::clock::Millis;
 use ironflow_sync::domain::scope::UserId;
 use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
+use ironflow_sync::keyring::Keyring;
 use ironflow_sync::server::{ServeError, Service, serve};
 use ironflow_sync::store::Store;
 use tokio::net::TcpListener;
@@ -92,17 +93,17 @@ impl TestService {
     ) -> Self {
         let line = ["ironflow-sync"].iter().chain(arguments);
         let config = Config::try_parse_from(line).expect("arguments");
+        let keyring = keyring(&config);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
-            let keys = Keys::from_secret(SECRET).expect("long enough");
             let shutdown = async {
                 let _ = stopped.await;
             };
             let service = Service {
                 store,
-                keys,
+                keyring,
                 catalog,
             };
             serve(service, &config, listener, shutdown).await
@@ -155,6 +156,16 @@ impl TestService {
     }
 }
 
+/// What the arguments say of tokens; without a word of it, the secret of the tests.
+fn keyring(config: &Config) -> Keyring {
+    let auth = &config.auth;
+    let has_keys = auth.jwt_keys.is_some() || auth.jwt_preset.is_some();
+    let own = (!has_keys).then_some(SECRET);
+    let secret = auth.jwt_secret.as_deref().or(own);
+    let secret = secret.map(|secret| Secret::new(secret).expect("long enough"));
+    Keyring::new(auth, secret.as_ref()).expect("settings")
+}
+
 /// A token for a user that is valid for an hour.
 pub fn token(user: &str) -> String {
     token_until(user, Duration::from_secs(3600))
@@ -167,9 +178,11 @@ pub fn token_until(user: &str, valid: Duration) -> String {
 
 /// A token for a user that expires at a certain time.
 pub fn token_expiring(user: &str, expires: SystemTime) -> String {
-    let keys = Keys::from_secret(SECRET).expect("long enough");
+    let secret = Secret::new(SECRET).expect("long enough");
     let user = UserId::new(user).expect("a user id");
     let since_epoch = expires.duration_since(UNIX_EPOCH).expect("after 1970");
-    keys.sign(&user, Millis(since_epoch.as_millis() as i64))
+    let expires = Millis(since_epoch.as_millis() as i64);
+    secret
+        .sign(&Rules::default(), &user, expires)
         .expect("signs")
 }
