@@ -1,6 +1,6 @@
 //! The two ways a call fails as a whole: [`Refusal`], the caller's fault, and [`Fault`], ours.
 //!
-//! A conflict or a bad item is neither: those are answers ([`crate::domain::plan::Answer`]).
+//! A conflict or a bad item is neither: those are answers ([`crate::domain::answer::Answer`]).
 
 use std::error::Error;
 

@@ -16,8 +16,8 @@ pub enum Answer {
     Body(String),
     /// The same, once so much time has passed.
     After(Duration, String),
-    /// A status line and headers.
-    Head(String),
+    /// A status and headers, and a body all the same.
+    Head(String, String),
     /// A head that promises more than follows.
     CutOff(String),
     /// Keys without end, and without a length.
@@ -106,9 +106,10 @@ async fn serve(mut stream: TcpStream, answer: Answer) -> std::io::Result<()> {
             tokio::time::sleep(pause).await;
             stream.write_all(whole(body).as_bytes()).await
         }
-        Answer::Head(head) => {
-            let head = format!("HTTP/1.1 {head}\r\ncontent-length: 0\r\n\r\n");
-            stream.write_all(head.as_bytes()).await
+        Answer::Head(head, body) => {
+            let length = body.len();
+            let answer = format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await
         }
         Answer::CutOff(body) => {
             let head = "HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n";
