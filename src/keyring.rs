@@ -9,6 +9,8 @@
 mod settings;
 mod source;
 
+use std::error::Error;
+use std::iter::successors;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -177,7 +179,7 @@ impl Keyring {
         let set = match read {
             Ok(set) => set,
             Err(error) => {
-                let cause = std::error::Error::source(&error).map(tracing::field::display);
+                let cause = causes(&error);
                 tracing::warn!(
                     cause,
                     "IRONFLOW_JWT_KEYS: {error}; the keys at hand stay in service"
@@ -213,4 +215,11 @@ impl Keyring {
         });
         due
     }
+}
+
+/// What lies below an error: why a connection failed is told three levels down.
+fn causes(error: &SourceError) -> Option<String> {
+    let causes = successors(error.source(), |cause| (*cause).source());
+    let texts: Vec<String> = causes.map(ToString::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join(": "))
 }
