@@ -219,6 +219,12 @@ pub fn decide(case: &Case<'_>) -> Outcome {
     if goes_on(case, stored) && !stored.merged {
         return write(item, version, uncontested, Rule::Own);
     }
+    decide_contested(case, stored)
+}
+
+/// Rules 6 to 9: another device has written since the item's base.
+fn decide_contested(case: &Case<'_>, stored: &Stored) -> Outcome {
+    let (item, version) = (case.item, stored.version);
     // Rule 6: the person has chosen.
     if item.force {
         return write(item, version, Resolution::ClientWon, Rule::Forced);

@@ -16,7 +16,7 @@ fn chain(tablet: Made, phone: &[Made], told: &[&str], held: Option<&str>) {
         let mut scene = Scene::new();
         let base = r#"{"notes":"","order":1}"#;
         scene.push("phone", &[put(entity_type, 0, base).at(NOW.0)]);
-        scene.push("tablet", &[tablet.clone()]);
+        scene.push("tablet", std::slice::from_ref(&tablet));
         let answers = match together {
             true => scene.push("phone", phone),
             false => phone
