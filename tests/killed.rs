@@ -1,11 +1,9 @@
 //! The program and its private Postgres killed at any point: what was answered is there afterwards.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use ironflow_sync::grpc::proto::{Choice, ConflictState, Resolution, ResolveStatus, SyncRequest};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::commands::{Serving, folder};
@@ -19,9 +17,12 @@ struct Answered {
     resolved: bool,
 }
 
-/// Opens conflicts, and resolves every other, until the service is gone. What was answered is pushed
-/// to `answered`.
-async fn quarrel(mut phone: Device, mut tablet: Device, count: Arc<AtomicUsize>) -> Vec<Answered> {
+/// Opens conflicts, and resolves every other, until the service is gone. Tells how many were answered.
+async fn quarrel(
+    mut phone: Device,
+    mut tablet: Device,
+    told: watch::Sender<usize>,
+) -> Vec<Answered> {
     let mut answered = Vec::new();
     for n in 0.. {
         let id = Uuid::new_v4();
@@ -48,7 +49,7 @@ async fn quarrel(mut phone: Device, mut tablet: Device, count: Arc<AtomicUsize>)
             side,
             resolved: false,
         });
-        count.fetch_add(1, Ordering::Relaxed);
+        told.send_replace(answered.len());
         if n % 2 == 0 {
             continue;
         }
@@ -95,12 +96,11 @@ async fn a_conflict_that_was_answered_can_be_listed_after_a_kill_at_any_point() 
             assert!(all.len() >= ROUNDS, "there was something to lose");
             return;
         }
-        let count = Arc::new(AtomicUsize::new(0));
-        let quarrel = tokio::spawn(quarrel(phone, tablet, count.clone()));
+        let (told, mut answered) = watch::channel(0);
+        let quarrel = tokio::spawn(quarrel(phone, tablet, told));
         let enough = fastrand::usize(1..40);
-        while count.load(Ordering::Relaxed) < enough {
-            tokio::task::yield_now().await;
-        }
+        let reached = answered.wait_for(|answered| *answered >= enough).await;
+        reached.expect("they quarrel until the service is gone");
         serving.signal(Signal::SIGKILL);
         all.extend(quarrel.await.expect("no panic"));
     }
