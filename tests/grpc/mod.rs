@@ -1,7 +1,7 @@
 //! The service as a device sees it.
 //!
 //! `rules`, `replays`, `groups`: section 3 of docs/protocol.md; `races`: many at once; `pull`, `watch`: section 6. `devices`: what
-//! is kept of them, and their clocks. `inbox`, `policies`, `duplicates`: conflicts, and who settles them. `history`: what was before,
+//! is kept of them, and their clocks. `inbox`, `policies`, `queues`, `duplicates`: conflicts, and who settles them. `history`: what was before,
 //! and bringing it back. `bad_input`, `bad_calls`, `limits`, `verbatim`: what is refused,
 //! and what is not. `catalog`: entity types. `retention`: what goes at its age.
 //! `isolation`: users. `faults`, `sessions`, `outage`: what breaks. `service`,
@@ -22,6 +22,7 @@ mod limits;
 mod outage;
 mod policies;
 mod pull;
+mod queues;
 mod races;
 mod replays;
 mod retention;
