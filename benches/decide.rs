@@ -61,7 +61,6 @@ fn one_item(c: &mut Criterion) {
                         base: None,
                         own_side: None,
                         policy: &Policy::Ask,
-                        merge_bytes_max: 256 * KIB,
                     })
                 },
                 BatchSize::SmallInput,

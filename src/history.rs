@@ -28,12 +28,8 @@ pub async fn history(
     catalog: &Catalog,
     request: HistoryRequest,
 ) -> Result<HistoryPage, Fault> {
-    let shared = catalog.rules(&request.key.entity_type).shared;
     let query = HistoryQuery {
-        versions_in: match shared {
-            true => Scope::library(),
-            false => request.scope.clone(),
-        },
+        versions_in: catalog.home(&request.key.entity_type, &request.scope),
         sides_in: request.scope,
         key: request.key,
         behind: request.behind,

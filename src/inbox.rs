@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::domain::answer::ServerCopy;
 use crate::domain::catalog::Catalog;
-use crate::domain::conflict::{Conflict, ConflictId, Kind};
-use crate::domain::entity::{Content, Document, EntityKey, Stored};
+use crate::domain::conflict::{Conflict, ConflictId};
+use crate::domain::entity::{Content, Document, Stored};
 use crate::domain::scope::Scope;
 use crate::domain::settle::{Proposal, later, propose};
 use crate::domain::version::Version;
@@ -48,31 +48,21 @@ pub async fn inspect(
     let Some((conflict, device_label)) = store.find_conflict(scope, id).await? else {
         return Ok(None);
     };
-    let library = Scope::library();
-    let home = match catalog.rules(&conflict.key.entity_type).shared {
-        true => &library,
-        false => scope,
-    };
-    let older = match conflict.kind {
-        Kind::Edit => None,
-        Kind::Duplicate { of } => Some(EntityKey {
-            entity_id: of,
-            ..conflict.key.clone()
-        }),
-    };
+    let home = catalog.home(&conflict.key.entity_type, scope);
+    let older = conflict.older();
     let (mut sides, server, duplicate, base) = tokio::try_join!(
         store.read_sides(scope, id, conflict.mutation, OTHER_SIDES_MAX + 1),
-        store.read_current(home, &conflict.key),
+        store.read_current(&home, &conflict.key),
         async {
             match &older {
-                Some(older) => store.read_current(home, older).await,
+                Some(older) => store.read_current(&home, older).await,
                 None => Ok(None),
             }
         },
         async {
             match conflict.base {
                 Version::NONE => Ok(None),
-                base => store.read_content(home, &conflict.key, base).await,
+                base => store.read_content(&home, &conflict.key, base).await,
             }
         },
     )?;

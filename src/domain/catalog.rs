@@ -10,6 +10,7 @@ use super::entity::{Document, EntityType};
 use super::json::Violation;
 use super::policy::Policy;
 use super::schema::Schema;
+use super::scope::Scope;
 pub use reader::{Problem, ReadFile};
 
 mod file;
@@ -170,6 +171,14 @@ impl Catalog {
     /// what is left of it is settled by the person.
     pub fn rules(&self, entity_type: &EntityType) -> &TypeRules {
         self.types.get(entity_type).unwrap_or(&self.unlisted)
+    }
+
+    /// The scope that holds a user's entities of a type: theirs, or the library.
+    pub fn home(&self, entity_type: &EntityType, user: &Scope) -> Scope {
+        match self.rules(entity_type).shared {
+            true => Scope::library(),
+            false => user.clone(),
+        }
     }
 
     /// What is wrong with the data of an entity of a type, by the type's schema.

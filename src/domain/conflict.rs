@@ -28,10 +28,7 @@ impl ConflictId {
         mutation: MutationId,
         device: &DeviceId,
     ) -> Self {
-        let other = match kind {
-            Kind::Edit => Uuid::nil(),
-            Kind::Duplicate { of } => *of,
-        };
+        let other = kind.older_id().unwrap_or_default();
         let identity: [&[u8]; 6] = [
             key.entity_id.as_bytes(),
             mutation.0.as_bytes(),
@@ -57,12 +54,30 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The older of two possible duplicates.
+    pub fn older_id(self) -> Option<Uuid> {
+        match self {
+            Self::Edit => None,
+            Self::Duplicate { of } => Some(of),
+        }
+    }
+
     /// Its name in the tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Edit => "edit",
             Self::Duplicate { .. } => "duplicate",
         }
+    }
+}
+
+impl Conflict {
+    /// The older of two possible duplicates.
+    pub fn older(&self) -> Option<EntityKey> {
+        self.kind.older_id().map(|entity_id| EntityKey {
+            entity_id,
+            ..self.key.clone()
+        })
     }
 }
 
@@ -160,7 +175,7 @@ pub struct ContentId(pub Uuid);
 
 impl ContentId {
     /// The id of this content; `None`: a deletion.
-    pub fn of(document: Option<&Document>) -> Self {
+    pub fn of(document: Option<&Arc<Document>>) -> Self {
         let text = document.map(|document| match document.json() {
             Some(json) => json.to_text(),
             None => document.text().to_owned(),

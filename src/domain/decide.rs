@@ -136,8 +136,6 @@ pub struct Case<'a> {
     pub own_side: Option<&'a Content>,
     /// The policy of its type.
     pub policy: &'a Policy,
-    /// Bytes of a merge at most; a larger one is for the person.
-    pub merge_bytes_max: usize,
 }
 
 /// What becomes of one item. A conflict is a value like any other.
@@ -250,9 +248,6 @@ fn decide_contested(case: &Case<'_>, stored: &Stored) -> Outcome {
             match settle(case.policy, against(case, stored), stored, item, sent) {
                 Settled::Client => write(item, version, Resolution::ClientWon, Rule::Policy),
                 Settled::Server => Outcome::KeptServerCopy(Rule::Policy),
-                Settled::Merged(document) if document.text().len() > case.merge_bytes_max => {
-                    Outcome::NeedsUser
-                }
                 Settled::Merged(document) => match item.base.max(version).next() {
                     Some(version) => Outcome::Merge(version, document),
                     None => out_of_versions(),

@@ -12,7 +12,7 @@ use super::conflict::{ConflictId, Settlement};
 use super::decide::{Case, Outcome, Resolution, Rule, Written, decide};
 use super::entity::{Content, Document, EntityKey, MutationId, Stored};
 use super::inbox::{Encounter, Inbox};
-use super::item::{Change, Item, Submission};
+use super::item::{Item, Submission};
 use super::plan::{BatchContext, Cause, EntityWrite, Plan, Reason, Snapshot};
 use super::policy::Policy;
 use super::scope::DeviceId;
@@ -104,8 +104,8 @@ impl<'a> Draft<'a> {
         answer
     }
 
-    /// Decides an item. A merge that the type's schema does not allow is for the person: no device could
-    /// push an edit of it.
+    /// Decides an item. A merge that is larger than an item may be, or that the type's schema does not
+    /// allow, is for the person: no device could push an edit of it.
     fn decide(&self, item: &Item) -> Outcome {
         match decide(&self.case(item)) {
             Outcome::Merge(_, document) if !self.allows(item, &document) => Outcome::NeedsUser,
@@ -114,15 +114,27 @@ impl<'a> Draft<'a> {
     }
 
     fn allows(&self, item: &Item, document: &Document) -> bool {
-        let catalog = &self.context.catalog;
-        let violations = catalog.violations(&item.key.entity_type, document);
-        violations.is_empty()
+        let BatchContext {
+            catalog,
+            item_bytes_max,
+            ..
+        } = self.context;
+        document.text().len() <= *item_bytes_max
+            && catalog
+                .violations(&item.key.entity_type, document)
+                .is_empty()
     }
 
     fn settle(&mut self, item: &'a Item) -> Answer {
         let at = self.stored(&item.key).map(|stored| stored.updated_at);
         match self.decide(item) {
-            Outcome::Replayed(written) => self.replayed(item, written),
+            Outcome::Replayed(written) if written.resolution == Resolution::Merged => {
+                self.merged_before(item, written)
+            }
+            Outcome::Replayed(written) => Answer::Written {
+                written,
+                possible_duplicate_of: self.inbox.duplicate_of(&item.key),
+            },
             Outcome::Write(version, resolution, rule) => {
                 self.applied(item, version, resolution, rule)
             }
@@ -155,15 +167,13 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// The answer an applied item got when it first came.
-    fn replayed(&self, item: &Item, written: Written) -> Answer {
+    /// The answer a merged item got when it first came.
+    fn merged_before(&mut self, item: &'a Item, written: Written) -> Answer {
         let kept = self.inbox.kept(item).map(|kept| kept.conflict);
-        match (written.resolution, written.merged) {
-            (Resolution::Merged, _) if written.withheld => self.put_off(),
-            (Resolution::Merged, Some(merged)) if !self.fits(merged.document.text().len()) => {
-                self.put_off()
-            }
-            (Resolution::Merged, Some(merged)) => {
+        match written.merged {
+            _ if written.withheld => self.put_off(),
+            Some(merged) if !self.fits(merged.document.text().len()) => self.put_off(),
+            Some(merged) => {
                 let copy = ServerCopy {
                     version: written.version,
                     document: Some(merged.document),
@@ -178,17 +188,7 @@ impl<'a> Draft<'a> {
                 }))
             }
             // Retention has removed the merge; what came of it is the next best.
-            (Resolution::Merged, None) => {
-                self.with_room_for(item, || self.conflict(item, Verdict::ServerWon, kept))
-            }
-            (resolution, _) => Answer::Written {
-                written: Written {
-                    resolution,
-                    merged: None,
-                    ..written
-                },
-                possible_duplicate_of: self.inbox.duplicate_of(&item.key),
-            },
+            None => self.with_room(item, |draft| draft.conflict(item, Verdict::ServerWon, kept)),
         }
     }
 
@@ -199,10 +199,7 @@ impl<'a> Draft<'a> {
         resolution: Resolution,
         rule: Rule,
     ) -> Answer {
-        let document = match &item.change {
-            Change::Put(document) => Some(document.clone()),
-            Change::Delete => None,
-        };
+        let document = item.change.document().cloned();
         let deletes = document.is_none();
         let written = self.write(Edit {
             key: &item.key,
@@ -251,10 +248,9 @@ impl<'a> Draft<'a> {
             resolution: Resolution::Merged,
             reason: self.reason(item, Rule::Policy),
         });
-        if let Change::Put(sent) = &item.change {
-            let own = Content::Live(sent.clone());
-            self.own_sides.insert(&item.key, own);
-        }
+        let own = item.change.document().cloned();
+        let own = own.map_or(Content::Tombstone, Content::Live);
+        self.own_sides.insert(&item.key, own);
         let id = self.keep_merged(item, met, version);
         self.conflict(item, Verdict::Merged, Some(id))
     }
@@ -302,7 +298,6 @@ impl<'a> Draft<'a> {
             base: self.base(item),
             own_side: self.own_side(item),
             policy: self.policy(item),
-            merge_bytes_max: self.context.item_bytes_max,
         }
     }
 

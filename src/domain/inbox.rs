@@ -12,7 +12,7 @@ use super::conflict::{
 };
 use super::decide::Rule;
 use super::entity::{Document, EntityKey, MutationId};
-use super::item::{Change, Item};
+use super::item::Item;
 use super::plan::Snapshot;
 use super::scope::DeviceId;
 use super::version::{Revision, Version};
@@ -82,7 +82,7 @@ impl<'a> Inbox<'a> {
         let Some(kept) = self.kept_as(&item.key, item.mutation) else {
             return (item.mutation, None);
         };
-        let content = ContentId::of(document(item));
+        let content = ContentId::of(item.change.document());
         if kept.content == content {
             return (item.mutation, Some(kept));
         }
@@ -318,7 +318,7 @@ impl<'a> Inbox<'a> {
     /// Keeps an item's side with a conflict, and says by which name.
     fn add_side(&mut self, item: &Item, met: Encounter, conflict: ConflictId) -> MutationId {
         let (mutation, _) = self.side_of(item);
-        let content = ContentId::of(document(item));
+        let content = ContentId::of(item.change.document());
         let kept = Kept {
             content,
             server_version: met.server_version,
@@ -335,10 +335,7 @@ impl<'a> Inbox<'a> {
             device: self.device.clone(),
             base: item.base,
             server_version: met.server_version,
-            document: match &item.change {
-                Change::Put(document) => Some(document.clone()),
-                Change::Delete => None,
-            },
+            document: item.change.document().cloned(),
             edit_time: item.edit_time,
             received_at: self.now,
         });
@@ -361,13 +358,5 @@ impl<'a> Inbox<'a> {
             at: self.now,
             version,
         }
-    }
-}
-
-/// What an item wants its entity to hold; `None`: nothing.
-fn document(item: &Item) -> Option<&Document> {
-    match &item.change {
-        Change::Put(document) => Some(document),
-        Change::Delete => None,
     }
 }

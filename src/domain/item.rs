@@ -71,6 +71,16 @@ pub enum Change {
     Delete,
 }
 
+impl Change {
+    /// What the entity shall hold; `None`: nothing.
+    pub fn document(&self) -> Option<&Arc<Document>> {
+        match self {
+            Self::Put(document) => Some(document),
+            Self::Delete => None,
+        }
+    }
+}
+
 /// A valid item.
 #[derive(Debug, Clone)]
 pub struct Item {

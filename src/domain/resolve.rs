@@ -90,13 +90,7 @@ pub fn resolve(
     context: &BatchContext,
 ) -> Resolved {
     let mut draft = Draft::new(snapshot, context);
-    let older = match conflict.kind {
-        Kind::Edit => None,
-        Kind::Duplicate { of } => Some(EntityKey {
-            entity_id: of,
-            ..conflict.key.clone()
-        }),
-    };
+    let older = conflict.older();
     let mut status = status(&draft, conflict, older.as_ref(), decision);
     let writes = match status {
         ResolveStatus::Resolved if conflict.settled.is_none() => {

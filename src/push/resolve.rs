@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Push;
 use crate::domain::answer::ServerCopy;
 use crate::domain::clock::Millis;
-use crate::domain::conflict::{Conflict, ConflictId, Kind};
+use crate::domain::conflict::{Conflict, ConflictId};
 use crate::domain::entity::{EntityKey, MutationId};
 use crate::domain::resolve::{
     Choice, Decision, ResolveStatus, RestoreStatus, decision_mutation, resolve, restore,
@@ -134,21 +134,13 @@ impl Push {
                 return Ok(Err(Refusal::InvalidData(violations)));
             }
         }
-        let older = match conflict.kind {
-            Kind::Edit => None,
-            Kind::Duplicate { of } => Some(EntityKey {
-                entity_id: of,
-                ..conflict.key.clone()
-            }),
-        };
+        let older = conflict.older();
         let keys: Vec<&EntityKey> = [&conflict.key].into_iter().chain(&older).collect();
-        let library = Scope::library();
-        let home = match context.catalog.rules(&conflict.key.entity_type).shared {
-            true => &library,
-            false => &request.scope,
-        };
+        let home = context
+            .catalog
+            .home(&conflict.key.entity_type, &request.scope);
         let mut snapshot = batch
-            .read_whole(home, &keys, decision.mutation, &request.device)
+            .read_whole(&home, &keys, decision.mutation, &request.device)
             .await?;
         if conflict.settled.is_none() && !snapshot.open.contains(&conflict) {
             snapshot.open.push(conflict.clone());

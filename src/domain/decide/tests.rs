@@ -100,7 +100,6 @@ fn decided(
         base: None,
         own_side: None,
         policy,
-        merge_bytes_max: usize::MAX,
     })
 }
 

@@ -22,14 +22,6 @@ impl<'a> Draft<'a> {
         }
     }
 
-    pub(super) fn with_room_for(&self, item: &Item, make: impl FnOnce() -> Answer) -> Answer {
-        if self.copy_fits(item) {
-            make()
-        } else {
-            self.put_off()
-        }
-    }
-
     pub(super) fn copy_fits(&self, item: &Item) -> bool {
         let copy = self.stored(&item.key).map(ServerCopy::of);
         copy.is_some_and(|copy| self.fits(copy.bytes()))

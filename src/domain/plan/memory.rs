@@ -118,7 +118,7 @@ impl Memory {
             .sides
             .get(&(conflict.key.clone(), conflict.mutation))
             .and_then(|side| side.document.clone());
-        let older = older(&conflict);
+        let older = conflict.older();
         let keys: Vec<&EntityKey> = [&conflict.key].into_iter().chain(&older).collect();
         let mut snapshot = self.read_whole(&keys, decision.mutation, device);
         if conflict.settled.is_none() && !snapshot.open.contains(&conflict) {
@@ -197,10 +197,7 @@ impl Memory {
         });
         let own_sides = own_sides.collect();
         let beside = wanted.contested.iter().map(|item| {
-            let content = ContentId::of(match &item.change {
-                Change::Put(document) => Some(document),
-                Change::Delete => None,
-            });
+            let content = ContentId::of(item.change.document());
             (&item.key, side_beside(item.mutation, content))
         });
         let names = wanted
@@ -283,7 +280,7 @@ impl Memory {
             match conflict.kind {
                 Kind::Edit => own && named.contains(&&conflict.key),
                 Kind::Duplicate { .. } => {
-                    let other = older(conflict);
+                    let other = conflict.older();
                     named.iter().any(|key| {
                         **key == conflict.key || other.as_ref().is_some_and(|other| other == *key)
                     })
@@ -393,17 +390,6 @@ impl Wish {
             expected_other: self.expected_other,
             mutation,
         }
-    }
-}
-
-/// Of two entities, the older.
-pub(super) fn older(conflict: &Conflict) -> Option<EntityKey> {
-    match conflict.kind {
-        Kind::Edit => None,
-        Kind::Duplicate { of } => Some(EntityKey {
-            entity_id: of,
-            ..conflict.key.clone()
-        }),
     }
 }
 

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
-use super::memory::{Memory, older};
+use super::memory::Memory;
 use super::*;
 use crate::domain::item::{Rejection, RejectionCode};
 use crate::domain::testing::{NOW, device, document, version};
@@ -225,7 +225,7 @@ proptest! {
             }
             world.run(&step);
             let memory = &world.memory;
-            let mut edits = memory.conflicts.values().filter(|conflict| older(conflict).is_none());
+            let mut edits = memory.conflicts.values().filter(|conflict| conflict.older().is_none());
             prop_assert!(edits.next().is_none(), "{:?}", memory.conflicts);
             prop_assert!(memory.sides.is_empty());
         }

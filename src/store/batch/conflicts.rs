@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::super::columns::system_time;
 use super::{Author, Batch};
-use crate::domain::conflict::{Conflict, InboxWrites, Kind, LosingSide};
+use crate::domain::conflict::{Conflict, InboxWrites, LosingSide};
 use crate::domain::decide::Rule;
 use crate::error::Fault;
 
@@ -31,7 +31,7 @@ impl Batch<'_> {
         let kinds: Vec<&str> = all.iter().map(|c| c.kind.name()).collect();
         let types: Vec<&str> = all.iter().map(|c| c.key.entity_type.as_str()).collect();
         let entities: Vec<Uuid> = all.iter().map(|c| c.key.entity_id).collect();
-        let others: Vec<Option<Uuid>> = all.iter().map(|c| other(c.kind)).collect();
+        let others: Vec<Option<Uuid>> = all.iter().map(|c| c.kind.older_id()).collect();
         let devices: Vec<&str> = all.iter().map(|c| c.device.as_str()).collect();
         let mutations: Vec<Uuid> = all.iter().map(|c| c.mutation.0).collect();
         let bases: Vec<i32> = all.iter().map(|c| c.base.number()).collect();
@@ -102,12 +102,5 @@ impl Batch<'_> {
             &times,
         ];
         self.run(KEEP_SIDES, &parameters, sides.len()).await
-    }
-}
-
-fn other(kind: Kind) -> Option<Uuid> {
-    match kind {
-        Kind::Edit => None,
-        Kind::Duplicate { of } => Some(of),
     }
 }

@@ -72,7 +72,8 @@ impl Batch<'_> {
         held(&self.query(READ_SIDE, &parameters).await?)
     }
 
-    /// Entities of a scope with their data (all of it: they are two at most), what this decision has done to them before, and their open conflicts.
+    /// Entities of a scope with their data (all of it: they are two at most), what this decision has done
+    /// to them before, and their open conflicts.
     pub async fn read_whole(
         &self,
         scope: &Scope,

@@ -19,7 +19,7 @@ use crate::domain::clock::Millis;
 use crate::domain::conflict::{Conflict, ConflictId, ContentId, Kept, side_beside};
 use crate::domain::decide::{Merged, Written};
 use crate::domain::entity::{Content, Document, EntityKey, MutationId, Stored};
-use crate::domain::item::{Change, Item};
+use crate::domain::item::Item;
 use crate::domain::plan::{Newcomer, Snapshot, Wanted};
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::version::Version;
@@ -283,10 +283,7 @@ fn columns<'a>(edits: &[(&'a EntityKey, MutationId)]) -> (Vec<&'a EntityKey>, Ve
 /// The names items may be kept by as losing sides: their edits, and those beside them.
 fn kept_names<'a>(items: &[&'a Item]) -> Vec<(&'a EntityKey, MutationId)> {
     let beside = items.iter().map(|item| {
-        let content = ContentId::of(match &item.change {
-            Change::Put(document) => Some(document),
-            Change::Delete => None,
-        });
+        let content = ContentId::of(item.change.document());
         (&item.key, side_beside(item.mutation, content))
     });
     edits(items).into_iter().chain(beside).collect()

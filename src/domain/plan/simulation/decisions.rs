@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::memory::{Memory, Wish, older};
+use super::super::memory::{Memory, Wish};
 use super::super::*;
 use super::World;
 use super::history::{DEVICES, Fields};
@@ -84,7 +84,7 @@ impl World {
                 }
             },
             expected: seen(&conflict.key),
-            expected_other: older(conflict).as_ref().map(seen).unwrap_or_default(),
+            expected_other: conflict.older().as_ref().map(seen).unwrap_or_default(),
         };
         self.decide(by, conflict, &wish);
     }
@@ -111,7 +111,7 @@ impl World {
             ResolveStatus::Resolved => is_untouched(&before, &self.memory),
             ResolveStatus::NoSuchChoice => {
                 is_untouched(&before, &self.memory);
-                assert!(older(conflict).is_none() && wish.choice == Choice::KeepBoth);
+                assert!(conflict.older().is_none() && wish.choice == Choice::KeepBoth);
             }
             ResolveStatus::OutOfVersions => panic!("a history is never that long"),
             ResolveStatus::Moved | ResolveStatus::SettledBefore => {
@@ -138,9 +138,9 @@ impl World {
     fn is_as_chosen(&mut self, before: &Memory, conflict: &Conflict, wish: &Wish) {
         let seen = [
             Some(wish.expected),
-            older(conflict).map(|_| wish.expected_other),
+            conflict.older().map(|_| wish.expected_other),
         ];
-        let keys = [Some(conflict.key.clone()), older(conflict)];
+        let keys = [Some(conflict.key.clone()), conflict.older()];
         for (key, seen) in keys.iter().flatten().zip(seen) {
             assert_eq!(Some(before.version(key)), seen, "nobody has seen it");
         }
@@ -149,7 +149,7 @@ impl World {
         assert_eq!(settled.version, self.memory.version(&conflict.key));
         let before = |key| holds(before, key);
         let side = before_side(&self.memory, conflict);
-        let expected = match (&wish.choice, older(conflict)) {
+        let expected = match (&wish.choice, conflict.older()) {
             (Choice::KeepServer, None) => (before(&conflict.key), None),
             (Choice::KeepClient, None) => (side, None),
             (Choice::UseData(data), None) => (Some(data.clone()), None),
@@ -160,7 +160,7 @@ impl World {
             (Choice::KeepBoth, None) => panic!("there are no two"),
         };
         let held = |key| holds(&self.memory, key);
-        let other = older(conflict);
+        let other = conflict.older();
         let other = other.as_ref().and_then(held);
         assert_eq!((held(&conflict.key), other), expected);
     }
@@ -256,7 +256,7 @@ fn before_side(memory: &Memory, conflict: &Conflict) -> Option<Arc<Document>> {
 
 /// The answer to a decision has what the server holds.
 fn shows_what_is_held(memory: &Memory, conflict: &Conflict, resolved: &Resolved) {
-    let other = older(conflict);
+    let other = conflict.older();
     for (key, copy) in [
         (Some(&conflict.key), &resolved.copy),
         (other.as_ref(), &resolved.other),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::super::memory::{Memory, Row, older};
+use super::super::memory::{Memory, Row};
 use super::super::*;
 use super::laws::{
     document_at, failed_leaves_no_trace, has_met_another, is_copy_of, is_replay, kind,
@@ -275,7 +275,7 @@ impl Ledger {
             same_answers(std::slice::from_ref(answer), &again.answers);
         }
         let mut own = pushed.after.open_conflicts().filter(|conflict| {
-            older(conflict).is_none()
+            conflict.older().is_none()
                 && conflict.key == item.key
                 && conflict.device == *pushed.sender
         });
@@ -323,7 +323,7 @@ impl Ledger {
         assert_eq!(usize::try_from(memory.open), Ok(open), "the counter");
         for conflict in memory.conflicts.values() {
             let edit = (conflict.key.clone(), conflict.mutation);
-            if let Some(older) = older(conflict) {
+            if let Some(older) = conflict.older() {
                 let live = |key| {
                     memory
                         .current(key)
