@@ -1,5 +1,6 @@
 //! Policies (rule 9) through the whole service: what two devices of a person see, type by type.
 
+use ironflow_sync::domain::catalog::Catalog;
 use ironflow_sync::grpc::proto::Resolution::{
     Applied, ClientWon, Merged, NeedsUser, ServerWon, Unchanged,
 };
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::now_ms;
-use crate::support::{Device, TestService, delete, put};
+use crate::support::{Device, TestDatabase, TestService, delete, put};
 
 const MINUTE: i64 = 60_000;
 
@@ -328,4 +329,36 @@ async fn a_chain_of_offline_edits_merges_item_by_item() {
     // Both know it now.
     let same = pair.edit(1, &merged, 0);
     assert_eq!(pair.tablet.sync_one(same).await.resolution(), Unchanged);
+}
+
+/// A merge that no device could push an edit of is for the person: beyond the size of an item, or what the
+/// type's schema allows.
+#[tokio::test]
+async fn a_merge_that_could_not_be_pushed_is_asked_about() {
+    let catalog = r#"
+        [types.day]
+        policy = "merge_max"
+        schema = { maxProperties = 2 }
+    "#;
+    let catalog = Catalog::parse(catalog, &|_| Err(String::new())).expect("a catalog");
+    let arguments = ["--item-bytes-max", "100"];
+    let long = "x".repeat(60);
+    for (tablets, phones, expected) in [
+        (json!({"a": 2}), json!({"b": 3}), Merged),
+        (json!({"a": long}), json!({"b": long}), NeedsUser),
+        (json!({"a": 1, "b": 1}), json!({"b": 2, "c": 2}), NeedsUser),
+    ] {
+        let database = TestDatabase::new().await;
+        let service = TestService::knowing(database, &arguments, catalog.clone()).await;
+        let mut phone = service.device("mia", "phone").await;
+        let mut tablet = service.device("mia", "tablet").await;
+        let id = Uuid::new_v4();
+        let day = |data: &Value| SyncItem {
+            entity_type: "day".to_owned(),
+            ..put(id, 0, data)
+        };
+        tablet.sync_one(day(&tablets)).await;
+        let answer = phone.sync_one(day(&phones)).await;
+        assert_eq!(answer.resolution(), expected, "{answer:?}");
+    }
 }
