@@ -8,8 +8,8 @@
 //!
 //! The onlys, checked by `tests/architecture.rs`: only `domain` decides; only `store` speaks SQL;
 //! only `grpc` and `server` know tonic and prost; only `config` reads the environment; only
-//! `server` spawns long-lived tasks; only `push` writes entities; only the edge reads the clock,
-//! below it `now` is an argument.
+//! `server` spawns long-lived tasks; only `push` writes entities (`retention` empties old versions);
+//! only the edge reads the clock, below it `now` is an argument.
 
 pub mod auth;
 pub mod commands;
