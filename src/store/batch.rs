@@ -5,9 +5,11 @@
 mod conflicts;
 mod decision;
 mod read;
+mod rows;
 mod versions;
 
-pub(super) use read::{READ_ENTITIES, stored};
+pub(super) use read::READ_ENTITIES;
+pub(super) use rows::{content, stored};
 
 use deadpool_postgres::{Object, Transaction};
 use tokio_postgres::types::ToSql;

@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::Store;
-use super::batch::{READ_ENTITIES, stored};
+use super::batch::{READ_ENTITIES, content, stored};
 use super::columns::{millis, parsed, revision, version};
 use super::conflict::conflict;
 use crate::domain::conflict::{Conflict, ConflictId, ContentId, LosingSide};
@@ -198,12 +198,7 @@ impl Store {
         let Some(row) = client.query_opt(&statement, &parameters).await? else {
             return Ok(None);
         };
-        let data: Option<String> = row.try_get("data")?;
-        Ok(match data {
-            Some(text) => Some(Content::Live(Arc::new(Document::from_store(text)))),
-            None if row.try_get("deleted")? => Some(Content::Tombstone),
-            None => None,
-        })
+        content(&row)
     }
 }
 

@@ -8,8 +8,9 @@ use tokio_postgres::types::ToSql;
 use super::super::conflict::conflict;
 use super::Batch;
 use super::read::Named;
+use super::rows::content;
 use crate::domain::conflict::{Conflict, ConflictId, Kind};
-use crate::domain::entity::{Document, EntityKey, MutationId};
+use crate::domain::entity::{Content, Document, EntityKey, MutationId};
 use crate::domain::plan::Snapshot;
 use crate::domain::resolve::Held;
 use crate::domain::scope::{DeviceId, Scope};
@@ -108,10 +109,9 @@ fn held(rows: &[Row]) -> Result<Option<Held>, Fault> {
     let Some(row) = rows.first() else {
         return Ok(None);
     };
-    let data: Option<String> = row.try_get("data")?;
-    Ok(Some(match data {
-        Some(text) => Held::Content(Some(Arc::new(Document::from_store(text)))),
-        None if row.try_get("deleted")? => Held::Content(None),
-        None => Held::Gone,
+    Ok(Some(match content(row)? {
+        Some(Content::Live(document)) => Held::Content(Some(document)),
+        Some(Content::Tombstone) => Held::Content(None),
+        Some(Content::NotLoaded | Content::Withheld) | None => Held::Gone,
     }))
 }

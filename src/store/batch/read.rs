@@ -2,23 +2,21 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::super::columns::{
-    millis, ordinal, parsed, resolution, system_time, unexpected, version,
-};
+use super::super::columns::{millis, ordinal, system_time, unexpected, version};
 use super::super::conflict::conflict;
 use super::Batch;
+use super::rows::{content_within_bounds, stored, written_before};
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::Millis;
 use crate::domain::conflict::{Conflict, ConflictId, ContentId, Kept, side_beside};
-use crate::domain::decide::{Merged, Written};
-use crate::domain::entity::{Content, Document, EntityKey, MutationId, Stored};
+use crate::domain::decide::Written;
+use crate::domain::entity::{Content, EntityKey, MutationId, Stored};
 use crate::domain::item::Item;
 use crate::domain::plan::{Newcomer, Snapshot, Wanted};
 use crate::domain::scope::{DeviceId, Scope};
@@ -87,17 +85,10 @@ impl Batch<'_> {
         named: &Named<'_>,
         bytes_max: i64,
     ) -> Result<HashMap<EntityKey, Stored>, Fault> {
-        if named.keys.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let parameters: [&(dyn ToSql + Sync); 5] = [
-            &scope.as_str(),
-            &entity_types(&named.keys),
-            &entity_ids(&named.keys),
-            &named.bases,
-            &bytes_max,
-        ];
-        let rows = self.query(READ_ENTITIES, &parameters).await?;
+        let more: [&(dyn ToSql + Sync); 2] = [&named.bases, &bytes_max];
+        let rows = self
+            .query_by_key(READ_ENTITIES, scope, &named.keys, &more)
+            .await?;
         rows.iter()
             .map(|row| Ok((of_ordinal(&named.keys, row)?.clone(), stored(row)?)))
             .collect()
@@ -108,18 +99,11 @@ impl Batch<'_> {
         &self,
         edits: &[(&EntityKey, MutationId)],
     ) -> Result<HashMap<(EntityKey, MutationId), Written>, Fault> {
-        if edits.is_empty() {
-            return Ok(HashMap::new());
-        }
         let (keys, mutations) = columns(edits);
-        let parameters: [&(dyn ToSql + Sync); 5] = [
-            &self.scope.as_str(),
-            &entity_types(&keys),
-            &entity_ids(&keys),
-            &mutations,
-            &READ_BYTES_MAX,
-        ];
-        let rows = self.query(READ_WRITTEN, &parameters).await?;
+        let more: [&(dyn ToSql + Sync); 2] = [&mutations, &READ_BYTES_MAX];
+        let rows = self
+            .query_by_key(READ_WRITTEN, self.scope, &keys, &more)
+            .await?;
         rows.iter()
             .map(|row| Ok((of_edit(edits, row)?, written_before(row)?)))
             .collect()
@@ -130,17 +114,10 @@ impl Batch<'_> {
         &self,
         edits: &[(&EntityKey, MutationId)],
     ) -> Result<HashMap<(EntityKey, MutationId), Kept>, Fault> {
-        if edits.is_empty() {
-            return Ok(HashMap::new());
-        }
         let (keys, mutations) = columns(edits);
-        let parameters: [&(dyn ToSql + Sync); 4] = [
-            &self.scope.as_str(),
-            &entity_types(&keys),
-            &entity_ids(&keys),
-            &mutations,
-        ];
-        let rows = self.query(READ_KEPT, &parameters).await?;
+        let rows = self
+            .query_by_key(READ_KEPT, self.scope, &keys, &[&mutations])
+            .await?;
         rows.iter()
             .map(|row| {
                 let kept = Kept {
@@ -159,24 +136,17 @@ impl Batch<'_> {
         &self,
         wanted: &Wanted<'_>,
     ) -> Result<HashMap<(EntityKey, Version), Content>, Fault> {
-        if wanted.bases.is_empty() {
-            return Ok(HashMap::new());
-        }
         let keys: Vec<&EntityKey> = wanted.bases.iter().map(|(key, _)| *key).collect();
         let versions: Vec<i32> = wanted.bases.iter().map(|base| base.1.number()).collect();
-        let parameters: [&(dyn ToSql + Sync); 5] = [
-            &self.scope.as_str(),
-            &entity_types(&keys),
-            &entity_ids(&keys),
-            &versions,
-            &READ_BYTES_MAX,
-        ];
-        let rows = self.query(READ_BASES, &parameters).await?;
+        let more: [&(dyn ToSql + Sync); 2] = [&versions, &READ_BYTES_MAX];
+        let rows = self
+            .query_by_key(READ_BASES, self.scope, &keys, &more)
+            .await?;
         let mut bases = HashMap::new();
         for row in &rows {
             let base = wanted.bases.get(ordinal(row)?);
             let (key, version) = base.ok_or_else(|| unexpected("ordinal"))?;
-            if let Some(content) = base_content(row)? {
+            if let Some(content) = content_within_bounds(row)? {
                 bases.insert(((*key).clone(), *version), content);
             }
         }
@@ -187,21 +157,14 @@ impl Batch<'_> {
         &self,
         wanted: &Wanted<'_>,
     ) -> Result<HashMap<EntityKey, Content>, Fault> {
-        if wanted.own_sides.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let keys: Vec<&EntityKey> = wanted.own_sides.iter().map(|(key, _)| *key).collect();
-        let mutations: Vec<Uuid> = wanted.own_sides.iter().map(|(_, m)| m.0).collect();
-        let parameters: [&(dyn ToSql + Sync); 5] = [
-            &self.scope.as_str(),
-            &entity_types(&keys),
-            &entity_ids(&keys),
-            &mutations,
-            &READ_BYTES_MAX,
-        ];
+        let (keys, mutations) = columns(&wanted.own_sides);
+        let more: [&(dyn ToSql + Sync); 2] = [&mutations, &READ_BYTES_MAX];
+        let rows = self
+            .query_by_key(READ_OWN_SIDES, self.scope, &keys, &more)
+            .await?;
         let mut sides = HashMap::new();
-        for row in &self.query(READ_OWN_SIDES, &parameters).await? {
-            if let Some(content) = base_content(row)? {
+        for row in &rows {
+            if let Some(content) = content_within_bounds(row)? {
                 sides.insert(of_ordinal(&keys, row)?.clone(), content);
             }
         }
@@ -212,10 +175,6 @@ impl Batch<'_> {
         &self,
         wanted: &Wanted<'_>,
     ) -> Result<HashMap<EntityKey, Vec<(Uuid, Millis)>>, Fault> {
-        let mut neighbours: HashMap<EntityKey, Vec<(Uuid, Millis)>> = HashMap::new();
-        if wanted.new.is_empty() {
-            return Ok(neighbours);
-        }
         let keys: Vec<&EntityKey> = wanted.new.iter().map(|new| new.key).collect();
         let times = |pick: fn(&Newcomer<'_>) -> Millis| -> Vec<SystemTime> {
             wanted
@@ -224,15 +183,17 @@ impl Batch<'_> {
                 .map(|new| system_time(pick(new)))
                 .collect()
         };
-        let parameters: [&(dyn ToSql + Sync); 6] = [
-            &self.scope.as_str(),
-            &entity_types(&keys),
-            &entity_ids(&keys),
-            &times(|new| new.from),
-            &times(|new| new.began_at),
-            &times(|new| new.until),
-        ];
-        for row in &self.query(READ_NEIGHBOURS, &parameters).await? {
+        let (from, began_at, until) = (
+            times(|new| new.from),
+            times(|new| new.began_at),
+            times(|new| new.until),
+        );
+        let more: [&(dyn ToSql + Sync); 3] = [&from, &began_at, &until];
+        let rows = self
+            .query_by_key(READ_NEIGHBOURS, self.scope, &keys, &more)
+            .await?;
+        let mut neighbours: HashMap<EntityKey, Vec<(Uuid, Millis)>> = HashMap::new();
+        for row in &rows {
             let key = of_ordinal(&keys, row)?.clone();
             let neighbour = (row.try_get("entity_id")?, millis(row, "began_at")?);
             neighbours.entry(key).or_default().push(neighbour);
@@ -246,14 +207,30 @@ impl Batch<'_> {
         named: &Named<'_>,
         device: &DeviceId,
     ) -> Result<Vec<Conflict>, Fault> {
-        let parameters: [&(dyn ToSql + Sync); 4] = [
-            &self.scope.as_str(),
-            &device.as_str(),
-            &entity_types(&named.keys),
-            &entity_ids(&named.keys),
-        ];
-        let rows = self.query(READ_OPEN, &parameters).await?;
+        let device = device.as_str();
+        let rows = self
+            .query_by_key(READ_OPEN, self.scope, &named.keys, &[&device])
+            .await?;
         rows.iter().map(conflict).collect()
+    }
+
+    /// Asks about entities: their scope, types and ids, and `more` beside each or for all. About none,
+    /// nothing is asked.
+    async fn query_by_key(
+        &self,
+        sql: &str,
+        scope: &Scope,
+        keys: &[&EntityKey],
+        more: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, Fault> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let scope = scope.as_str();
+        let types: Vec<&str> = keys.iter().map(|key| key.entity_type.as_str()).collect();
+        let ids: Vec<Uuid> = keys.iter().map(|key| key.entity_id).collect();
+        let named: [&(dyn ToSql + Sync); 3] = [&scope, &types, &ids];
+        self.query(sql, &[&named, more].concat()).await
     }
 
     pub(super) async fn query(
@@ -298,16 +275,11 @@ fn of_edit(
     Ok(((*key).clone(), *mutation))
 }
 
-/// What a version held; `None`: retention has removed it.
-fn base_content(row: &Row) -> Result<Option<Content>, Fault> {
-    if row.try_get("deleted")? {
-        return Ok(Some(Content::Tombstone));
-    }
-    if row.try_get("withheld")? {
-        return Ok(Some(Content::Withheld));
-    }
-    let data: Option<String> = row.try_get("data")?;
-    Ok(data.map(|text| Content::Live(Arc::new(Document::from_store(text)))))
+/// What the row is about.
+fn of_ordinal<'a, T>(all: &[&'a T], row: &Row) -> Result<&'a T, Fault> {
+    all.get(ordinal(row)?)
+        .copied()
+        .ok_or_else(|| unexpected("ordinal"))
 }
 
 /// Entities, each once, and the base version all their items share; -1: they differ, or the data is
@@ -354,61 +326,4 @@ impl<'a> Named<'a> {
         }
         named
     }
-}
-
-fn entity_types<'a>(keys: &[&'a EntityKey]) -> Vec<&'a str> {
-    keys.iter().map(|key| key.entity_type.as_str()).collect()
-}
-
-fn entity_ids(keys: &[&EntityKey]) -> Vec<Uuid> {
-    keys.iter().map(|key| key.entity_id).collect()
-}
-
-/// What the row is about.
-fn of_ordinal<'a, T>(all: &[&'a T], row: &Row) -> Result<&'a T, Fault> {
-    all.get(ordinal(row)?)
-        .copied()
-        .ok_or_else(|| unexpected("ordinal"))
-}
-
-/// A row of [`READ_ENTITIES`].
-pub(in crate::store) fn stored(row: &Row) -> Result<Stored, Fault> {
-    let deleted: bool = row.try_get("deleted")?;
-    let data: Option<String> = row.try_get("data")?;
-    let base: Option<i32> = row.try_get("base_version")?;
-    Ok(Stored {
-        version: version(row, "version")?,
-        content: match data {
-            _ if deleted => Content::Tombstone,
-            _ if row.try_get("withheld")? => Content::Withheld,
-            Some(text) => Content::Live(Arc::new(Document::from_store(text))),
-            None => Content::NotLoaded,
-        },
-        device: parsed(row, "device_id", DeviceId::new)?,
-        device_label: row.try_get("device_label")?,
-        foreign_version: version(row, "foreign_version")?,
-        base: base.and_then(Version::new),
-        mutation: MutationId(row.try_get("mutation_id")?),
-        merged: row.try_get("merged")?,
-        edit_time: millis(row, "edit_time")?,
-        clock_offset_ms: row.try_get("clock_offset_ms")?,
-        updated_at: millis(row, "updated_at")?,
-    })
-}
-
-fn written_before(row: &Row) -> Result<Written, Fault> {
-    let data: Option<String> = row.try_get("data")?;
-    Ok(Written {
-        version: version(row, "version")?,
-        resolution: parsed(row, "resolution", resolution)?,
-        at: millis(row, "updated_at")?,
-        merged: match data {
-            Some(text) => Some(Merged {
-                document: Arc::new(Document::from_store(text)),
-                edit_time: millis(row, "edit_time")?,
-            }),
-            None => None,
-        },
-        withheld: row.try_get("withheld")?,
-    })
 }

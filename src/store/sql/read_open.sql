@@ -1,7 +1,8 @@
 -- Reads the open conflicts about the entities of a batch: of the device's own edits, and duplicates.
 --
--- $1 scope text, $2 device_id text
--- $3 entity_type text[], $4 entity_id uuid[]: the entities, each once
+-- $1 scope text
+-- $2 entity_type text[], $3 entity_id uuid[]: the entities, each once
+-- $4 device_id text
 -- Rows: one per conflict; of each entity at most 100 where it is the newer or only one, and 100 where it is
 -- the older of two. An edit has one per device, so only possible duplicates can be more: those that are left
 -- out wait on.
@@ -11,7 +12,7 @@ select
     conflict.rule, conflict.policy, conflict.asked, conflict.open, conflict.revision,
     conflict.opened_at, conflict.settlement, conflict.settled_by, conflict.settled_at,
     conflict.settled_version
-from unnest($3::text[], $4::uuid[]) as named (entity_type, entity_id)
+from unnest($2::text[], $3::uuid[]) as named (entity_type, entity_id)
 cross join lateral (
     (
         select conflict_id, kind, entity_type, entity_id, other_id, device_id, mutation_id,
@@ -22,7 +23,7 @@ cross join lateral (
             and entity_type = named.entity_type
             and entity_id = named.entity_id
             and open
-            and (device_id = $2 or kind = 'duplicate')
+            and (device_id = $4 or kind = 'duplicate')
         limit 100
     )
     union

@@ -28,6 +28,6 @@ with found as (
 select
     ordinal,
     deleted,
-    so_far > $5 and so_far > data_bytes as withheld,
+    not deleted and so_far > $5 and so_far > data_bytes as withheld,
     case when so_far <= $5 or so_far <= data_bytes then data::text end as data
 from found
