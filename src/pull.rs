@@ -124,7 +124,10 @@ impl Pull {
             page_query(cursor.as_ref(), &binding, schema, &self.catalog).map_err(refusal)?;
         let leave_out = (!request.include_own).then_some(&request.device);
         let limits = limits(&query, request.page_size);
-        let read = self.store.read_page(&query, leave_out, limits).await?;
+        let read = self
+            .store
+            .read_page(&request.scope, &query, leave_out, limits)
+            .await?;
         let end = page_end(
             &query,
             &read.lanes,

@@ -136,8 +136,7 @@ impl Push {
             .filter_map(|submission| submission.item.as_ref().ok())
             .collect();
         let _turn = self.turns.take(&request.scope).await?;
-        let mut connection = self.store.connection().await?;
-        let batch = connection.begin(&request.scope).await?;
+        let batch = self.store.begin(&request.scope).await?;
         let snapshot = batch
             .read(&items, &request.device, &context.catalog)
             .await?;
@@ -152,7 +151,6 @@ impl Push {
             };
             self.commit(batch, &request.scope, &plan, &author).await?;
         }
-        connection.give_back();
         Ok(plan.answers)
     }
 

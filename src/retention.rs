@@ -20,7 +20,7 @@ use crate::store::retention::{ConflictPlace, Cutoff, Cutoffs, VersionPlace};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
-/// Scopes listed in one statement, most of which have nothing to remove.
+/// Scopes listed in one statement.
 const SCOPES_PAGE: i64 = 500;
 
 /// What a statement costs beside its rows, in rows: many scopes have but a few old versions.
@@ -188,25 +188,16 @@ impl Run<'_> {
         let store = &self.retention.store;
         let mut after: Option<Scope> = None;
         loop {
-            let page = store
-                .list_scopes(after.as_ref(), &self.cutoffs, SCOPES_PAGE)
-                .await?;
-            for old in &page {
-                if old.versions && !self.versions(&old.scope).await? {
-                    return Ok(false);
-                }
-                if old.conflicts && !self.conflicts(&old.scope).await? {
+            let page = store.list_scopes(after.as_ref(), SCOPES_PAGE).await?;
+            for scope in &page {
+                if !self.versions(scope).await? || !self.conflicts(scope).await? {
                     return Ok(false);
                 }
             }
-            let rows = page.len();
             let Some(last) = page.into_iter().last() else {
                 return Ok(true);
             };
-            after = Some(last.scope);
-            if !self.rest(rows).await {
-                return Ok(false);
-            }
+            after = Some(last);
         }
     }
 

@@ -11,11 +11,12 @@ pub mod inbox;
 pub mod migrations;
 pub mod page;
 pub mod retention;
+mod session;
 
 use std::time::Duration;
 
 use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+    Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
 };
 use thiserror::Error;
 use tokio_postgres::{Config, NoTls};
@@ -91,9 +92,5 @@ impl Store {
     /// Closes the pool; later calls fail as [`Fault::Unavailable`].
     pub fn close(&self) {
         self.pool.close();
-    }
-
-    async fn client(&self) -> Result<Object, Fault> {
-        Ok(self.pool.get().await?)
     }
 }

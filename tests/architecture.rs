@@ -158,7 +158,12 @@ const ONLYS: [(&str, &[&str], &str); 21] = [
     ("unbounded", &[], "every queue has a bound"),
     (
         "batch_execute",
-        &["store/migrations", "store/feed", "postgres"],
+        &[
+            "store/migrations",
+            "store/feed",
+            "store/session",
+            "postgres",
+        ],
         "statements take parameters",
     ),
 ];

@@ -16,7 +16,7 @@ use crate::domain::resolve::{
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::version::Version;
 use crate::error::{CallError, Fault, FieldProblem, Refusal};
-use crate::store::batch::{Author, Connection};
+use crate::store::batch::Author;
 use crate::store::device::DeviceInfo;
 
 /// A person's decision about a conflict.
@@ -100,9 +100,7 @@ impl Push {
         let work = async move {
             let begun = Instant::now();
             let _turn = push.turns.take(&request.scope).await?;
-            let mut connection = push.store.connection().await?;
-            let resolved = push.settle_conflict(&request, &mut connection).await?;
-            connection.give_back();
+            let resolved = push.settle_conflict(&request).await?;
             let status = resolved.as_ref().ok();
             let status = status.map(|resolved| field::debug(resolved.status));
             Span::current()
@@ -117,11 +115,10 @@ impl Push {
     async fn settle_conflict(
         &self,
         request: &ResolveRequest,
-        connection: &mut Connection,
     ) -> Result<Result<ResolveResponse, Refusal>, Fault> {
         let decision = decision(request);
         let context = self.context(&request.device, request.now);
-        let batch = connection.begin(&request.scope).await?;
+        let batch = self.store.begin(&request.scope).await?;
         let Some((conflict, side)) = batch.read_conflict(request.conflict).await? else {
             batch.discard().await?;
             return Ok(Err(expected("conflict_id", "a conflict of this user")));
@@ -200,9 +197,7 @@ impl Push {
         let work = async move {
             let begun = Instant::now();
             let _turn = push.turns.take(&request.scope).await?;
-            let mut connection = push.store.connection().await?;
-            let (status, copy) = push.bring_back(&request, &mut connection).await?;
-            connection.give_back();
+            let (status, copy) = push.bring_back(&request).await?;
             Span::current()
                 .record("duration_ms", begun.elapsed().as_millis() as u64)
                 .record("status", field::debug(status));
@@ -216,12 +211,11 @@ impl Push {
     async fn bring_back(
         &self,
         request: &RestoreRequest,
-        connection: &mut Connection,
     ) -> Result<(RestoreStatus, Option<ServerCopy>), Fault> {
         let key = &request.key;
         let mutation = restoration(request);
         let context = self.context(&request.device, request.now);
-        let batch = connection.begin(&request.scope).await?;
+        let batch = self.store.begin(&request.scope).await?;
         let held = match request.source {
             Source::Version(version) => batch.read_version(key, version).await?,
             Source::LosingSide(side) => batch.read_side(key, side).await?,

@@ -11,12 +11,12 @@ mod versions;
 pub(super) use read::READ_ENTITIES;
 pub(super) use rows::{content, stored};
 
-use deadpool_postgres::{Object, Transaction};
 use tokio_postgres::types::ToSql;
 
 use super::Store;
 use super::columns::system_time;
 use super::device::{DeviceInfo, RECORD_DEVICE};
+use super::session::{Parameters, Session};
 use crate::domain::clock::Millis;
 use crate::domain::plan::Plan;
 use crate::domain::scope::{DeviceId, Scope};
@@ -27,15 +27,9 @@ const LOCK_SCOPE: &str = include_str!("sql/lock_scope.sql");
 const CREATE_SCOPE: &str = include_str!("sql/create_scope.sql");
 const ADVANCE_SCOPE: &str = include_str!("sql/advance_scope.sql");
 
-/// A connection taken from the pool for one batch. Unless the batch ends well the connection is
-/// closed, so none goes back to the pool in a state somebody would have to think about.
-pub struct Connection {
-    client: Option<Object>,
-}
-
-/// A batch under way: a transaction, and the lock of its scope.
+/// A batch under way: a transaction, and the lock of its scope. Dropped before its end it leaves no trace.
 pub struct Batch<'a> {
-    transaction: Transaction<'a>,
+    session: Session,
     scope: &'a Scope,
     revision: Revision,
     /// Whether any conflict of the scope is open.
@@ -53,50 +47,24 @@ pub struct Author<'a> {
 }
 
 impl Store {
-    /// A connection for one batch.
-    pub async fn connection(&self) -> Result<Connection, Fault> {
-        let client = Some(self.client().await?);
-        Ok(Connection { client })
-    }
-}
-
-impl Connection {
-    /// Begins a transaction and waits for the lock of the scope, which it makes if need be.
-    pub async fn begin<'a>(&'a mut self, scope: &'a Scope) -> Result<Batch<'a>, Fault> {
-        let client = self
-            .client
-            .as_mut()
-            .ok_or_else(|| Fault::Defect("the connection was used up".into(), None))?;
-        let transaction = client.transaction().await?;
-        let lock = transaction.prepare_cached(LOCK_SCOPE).await?;
+    /// Begins a batch: waits for the lock of the scope, which it makes if need be.
+    pub async fn begin<'a>(&self, scope: &'a Scope) -> Result<Batch<'a>, Fault> {
+        let session = self.session().await?;
         let parameters: [&(dyn ToSql + Sync); 1] = [&scope.as_str()];
-        let mut locked = transaction.query_opt(&lock, &parameters).await?;
-        if locked.is_none() {
-            let create = transaction.prepare_cached(CREATE_SCOPE).await?;
-            transaction.execute(&create, &parameters).await?;
-            locked = transaction.query_opt(&lock, &parameters).await?;
+        let mut locked = session.start_with(scope, LOCK_SCOPE, &parameters).await?;
+        if locked.is_empty() {
+            session.execute(CREATE_SCOPE, &parameters).await?;
+            locked = session.query(LOCK_SCOPE, &parameters).await?;
         }
-        let locked = locked.ok_or_else(|| Fault::Defect("the scope has no row".into(), None))?;
+        let no_row = || Fault::Defect("the scope has no row".into(), None);
+        let locked = locked.first().ok_or_else(no_row)?;
         let open_conflicts: i32 = locked.try_get("open_conflicts")?;
         Ok(Batch {
-            transaction,
+            session,
             scope,
             revision: Revision::new(locked.try_get("revision")?),
             conflicts_open: open_conflicts > 0,
         })
-    }
-
-    /// Gives the connection back to the pool, once its batch has ended well.
-    pub fn give_back(mut self) {
-        drop(self.client.take());
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        if let Some(client) = self.client.take() {
-            drop(Object::take(client));
-        }
     }
 }
 
@@ -125,7 +93,6 @@ impl Batch<'_> {
             ];
             self.run(ADVANCE_SCOPE, &advance, 1).await?;
         }
-        let record = self.transaction.prepare_cached(RECORD_DEVICE).await?;
         let info = author.info;
         let parameters: [&(dyn ToSql + Sync); 7] = [
             &self.scope.as_str(),
@@ -136,38 +103,27 @@ impl Batch<'_> {
             &info.pending_count,
             &system_time(author.now),
         ];
-        self.transaction.execute(&record, &parameters).await?;
-        self.transaction.commit().await?;
-        Ok(())
+        self.touch(RECORD_DEVICE, &parameters).await?;
+        self.commit().await
     }
 
     /// Ends a batch that shall leave no trace.
     pub async fn discard(self) -> Result<(), Fault> {
-        Ok(self.transaction.rollback().await?)
+        self.session.rollback().await
     }
 
     /// Commits what was touched.
     pub(super) async fn commit(self) -> Result<(), Fault> {
-        Ok(self.transaction.commit().await?)
+        self.session.commit().await
     }
 
     /// Runs a statement and returns how many rows it touched.
-    pub(super) async fn touch(
-        &self,
-        sql: &str,
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<u64, Fault> {
-        let statement = self.transaction.prepare_cached(sql).await?;
-        Ok(self.transaction.execute(&statement, parameters).await?)
+    pub(super) async fn touch(&self, sql: &str, parameters: Parameters<'_>) -> Result<u64, Fault> {
+        self.session.execute(sql, parameters).await
     }
 
     /// Runs a statement that must touch exactly `rows` rows; with none to touch it is left out.
-    async fn run(
-        &self,
-        sql: &str,
-        parameters: &[&(dyn ToSql + Sync)],
-        rows: usize,
-    ) -> Result<(), Fault> {
+    async fn run(&self, sql: &str, parameters: Parameters<'_>, rows: usize) -> Result<(), Fault> {
         if rows == 0 {
             return Ok(());
         }

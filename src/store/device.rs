@@ -6,7 +6,8 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::Store;
-use super::columns::{millis, parsed, system_time};
+use super::columns::{millis, parsed, system_time, unexpected};
+use super::session::Behalf;
 use crate::domain::clock::Millis;
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::version::Revision;
@@ -70,8 +71,6 @@ pub struct Waiting {
 impl Store {
     /// Remembers that devices were here; each device once.
     pub async fn record_seen(&self, seen: &[Seen]) -> Result<(), Fault> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(RECORD_SEEN).await?;
         let pulled = |seen: &Seen| seen.pulled.map(Revision::number);
         let parameters: [&(dyn ToSql + Sync); 4] = [
             &seen
@@ -88,15 +87,15 @@ impl Store {
                 .collect::<Vec<_>>(),
             &seen.iter().map(pulled).collect::<Vec<_>>(),
         ];
-        client.execute(&statement, &parameters).await?;
+        self.tell(Behalf::Keeper, RECORD_SEEN, &parameters).await?;
         Ok(())
     }
 
     /// The devices of a user, the one seen last first.
     pub async fn read_devices(&self, scope: &Scope, limit: i64) -> Result<Vec<KnownDevice>, Fault> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(READ_DEVICES).await?;
-        let rows = client.query(&statement, &[&scope.as_str(), &limit]).await?;
+        let rows = self
+            .ask(scope, READ_DEVICES, &[&scope.as_str(), &limit])
+            .await?;
         rows.iter().map(known_device).collect()
     }
 
@@ -107,10 +106,9 @@ impl Store {
         device: &DeviceId,
         limit: i64,
     ) -> Result<Waiting, Fault> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(COUNT_WAITING).await?;
         let parameters: [&(dyn ToSql + Sync); 3] = [&scope.as_str(), &device.as_str(), &limit];
-        let row = client.query_one(&statement, &parameters).await?;
+        let row = self.ask_opt(scope, COUNT_WAITING, &parameters).await?;
+        let row = row.ok_or_else(|| unexpected("waiting"))?;
         let seen: Option<SystemTime> = row.try_get("last_seen_at")?;
         Ok(Waiting {
             last_seen: seen.map(|_| millis(&row, "last_seen_at")).transpose()?,

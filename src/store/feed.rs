@@ -7,6 +7,7 @@ use tokio_postgres::{AsyncMessage, NoTls};
 
 use super::Store;
 use super::columns::{parsed, revision};
+use super::session::Behalf;
 use crate::domain::scope::Scope;
 use crate::domain::version::Revision;
 use crate::error::Fault;
@@ -28,10 +29,8 @@ pub trait Signals {
 impl Store {
     /// How far these scopes have got. A scope that was never written is left out.
     pub async fn read_revisions(&self, scopes: &[Scope]) -> Result<Vec<(Scope, Revision)>, Fault> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(READ_REVISIONS).await?;
         let names: Vec<&str> = scopes.iter().map(Scope::as_str).collect();
-        let rows = client.query(&statement, &[&names]).await?;
+        let rows = self.ask(Behalf::Keeper, READ_REVISIONS, &[&names]).await?;
         rows.iter()
             .map(|row| {
                 let scope = parsed(row, "scope", Scope::from_store)?;

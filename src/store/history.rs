@@ -146,8 +146,6 @@ pub struct DeletedEntity {
 impl Store {
     /// Reads a page of the history of an entity, of at most about 1 MiB; one entry always fits.
     pub async fn list_versions(&self, query: &HistoryQuery) -> Result<HistoryPage, Fault> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(LIST_VERSIONS).await?;
         let side = query.behind.and_then(|place| place.side);
         let parameters: [&(dyn ToSql + Sync); 8] = [
             &query.versions_in.as_str(),
@@ -159,7 +157,9 @@ impl Store {
             &query.limit,
             &PAGE_BYTES_MAX,
         ];
-        let rows = client.query(&statement, &parameters).await?;
+        let rows = self
+            .ask(&query.sides_in, LIST_VERSIONS, &parameters)
+            .await?;
         let mut entries = Vec::new();
         let mut more = false;
         for row in &rows {
@@ -175,8 +175,6 @@ impl Store {
 
     /// Reads a page of the recycle bin, of at most about 1 MiB; one entity always fits.
     pub async fn list_deleted(&self, query: &DeletedQuery) -> Result<DeletedPage, Fault> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(LIST_DELETED).await?;
         let parameters: [&(dyn ToSql + Sync); 6] = [
             &query.scope.as_str(),
             &query.entity_type.as_ref().map(EntityType::as_str),
@@ -185,7 +183,7 @@ impl Store {
             &PAGE_BYTES_MAX,
             &DELETED_LOOKED_AT_MAX,
         ];
-        let rows = client.query(&statement, &parameters).await?;
+        let rows = self.ask(&query.scope, LIST_DELETED, &parameters).await?;
         let mut entities = Vec::new();
         let mut more = rows.len() as i64 == DELETED_LOOKED_AT_MAX;
         let mut passed = None;

@@ -73,9 +73,7 @@ pub struct InboxStretch {
 impl Store {
     /// Reads a page of conflicts.
     pub async fn list_conflicts(&self, query: &ConflictQuery) -> Result<ConflictPage, Fault> {
-        let client = self.client().await?;
-        let list = client.prepare_cached(LIST_CONFLICTS).await?;
-        let count = client.prepare_cached(COUNT_OPEN).await?;
+        let session = self.session().await?;
         let scope = query.scope.as_str();
         let one_more = query.limit + 1;
         let parameters: [&(dyn ToSql + Sync); 5] = [
@@ -87,8 +85,8 @@ impl Store {
         ];
         let scope_parameter: [&(dyn ToSql + Sync); 1] = [&scope];
         let (mut rows, open) = tokio::try_join!(
-            client.query(&list, &parameters),
-            client.query_opt(&count, &scope_parameter),
+            session.ask(&query.scope, LIST_CONFLICTS, &parameters),
+            session.ask(&query.scope, COUNT_OPEN, &scope_parameter),
         )?;
         let more = rows.len() > query.limit as usize;
         rows.truncate(query.limit as usize);
@@ -96,7 +94,7 @@ impl Store {
         Ok(ConflictPage {
             next: last.map(|row| revision(row, "revision")).transpose()?,
             conflicts: rows.iter().map(labelled).collect::<Result<_, Fault>>()?,
-            open: match open {
+            open: match open.first() {
                 Some(row) => row.try_get("open_conflicts")?,
                 None => 0,
             },
@@ -109,11 +107,8 @@ impl Store {
         scope: &Scope,
         id: ConflictId,
     ) -> Result<Option<(Conflict, Option<String>)>, Fault> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(FIND_CONFLICT).await?;
-        let row = client
-            .query_opt(&statement, &[&scope.as_str(), &id.0])
-            .await?;
+        let parameters: [&(dyn ToSql + Sync); 2] = [&scope.as_str(), &id.0];
+        let row = self.ask_opt(scope, FIND_CONFLICT, &parameters).await?;
         row.as_ref().map(labelled).transpose()
     }
 
@@ -124,8 +119,6 @@ impl Store {
         stretch: InboxStretch,
         limit: i64,
     ) -> Result<Vec<(Revision, Conflict)>, Fault> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(FOLLOW_CONFLICTS).await?;
         let parameters: [&(dyn ToSql + Sync); 5] = [
             &scope.as_str(),
             &stretch.after.number(),
@@ -133,7 +126,7 @@ impl Store {
             &stretch.began_at.number(),
             &limit,
         ];
-        let rows = client.query(&statement, &parameters).await?;
+        let rows = self.ask(scope, FOLLOW_CONFLICTS, &parameters).await?;
         rows.iter()
             .map(|row| Ok((revision(row, "revision")?, conflict(row)?)))
             .collect()
@@ -149,11 +142,9 @@ impl Store {
         limit: i64,
     ) -> Result<Vec<LabelledSide>, Fault> {
         const BYTES_MAX: i64 = 1024 * 1024;
-        let client = self.client().await?;
-        let statement = client.prepare_cached(READ_SIDES).await?;
         let parameters: [&(dyn ToSql + Sync); 5] =
             [&scope.as_str(), &id.0, &current.0, &limit, &BYTES_MAX];
-        let rows = client.query(&statement, &parameters).await?;
+        let rows = self.ask(scope, READ_SIDES, &parameters).await?;
         rows.iter().map(side).collect()
     }
 
@@ -165,8 +156,6 @@ impl Store {
     ) -> Result<Option<Stored>, Fault> {
         /// No version is this: the data is read.
         const ANY: [i32; 1] = [-1];
-        let client = self.client().await?;
-        let statement = client.prepare_cached(READ_ENTITIES).await?;
         let (entity_types, entity_ids) = ([key.entity_type.as_str()], [key.entity_id]);
         let parameters: [&(dyn ToSql + Sync); 5] = [
             &scope.as_str(),
@@ -175,7 +164,7 @@ impl Store {
             &ANY.as_slice(),
             &i64::MAX,
         ];
-        let row = client.query_opt(&statement, &parameters).await?;
+        let row = self.ask_opt(scope, READ_ENTITIES, &parameters).await?;
         row.as_ref().map(stored).transpose()
     }
 
@@ -187,15 +176,13 @@ impl Store {
         key: &EntityKey,
         version: Version,
     ) -> Result<Option<Content>, Fault> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(READ_VERSION).await?;
         let parameters: [&(dyn ToSql + Sync); 4] = [
             &scope.as_str(),
             &key.entity_type.as_str(),
             &key.entity_id,
             &version.number(),
         ];
-        let Some(row) = client.query_opt(&statement, &parameters).await? else {
+        let Some(row) = self.ask_opt(scope, READ_VERSION, &parameters).await? else {
             return Ok(None);
         };
         content(&row)

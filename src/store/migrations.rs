@@ -3,6 +3,7 @@
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use tokio_postgres::error::SqlState;
 
 use super::Store;
 use crate::error::Fault;
@@ -32,10 +33,11 @@ macro_rules! migration {
 }
 
 /// In the order they are applied.
-const MIGRATIONS: [Migration; 3] = [
+const MIGRATIONS: [Migration; 4] = [
     migration!("0001_entities"),
     migration!("0002_feed"),
     migration!("0003_conflicts"),
+    migration!("0004_isolation"),
 ];
 
 /// Why the tables could not be brought up to date.
@@ -52,6 +54,14 @@ pub enum MigrationError {
         "this database was migrated by a newer ironflow-sync (it has migration {0}); run that version"
     )]
     Newer(String),
+    /// The login lacks a right.
+    #[error("migration {migration} was refused: {problem}")]
+    NotAllowed {
+        /// Which.
+        migration: &'static str,
+        /// What Postgres says, and what to do.
+        problem: String,
+    },
     /// Postgres failed.
     #[error("migrating failed")]
     Store(#[from] Fault),
@@ -72,7 +82,7 @@ async fn apply(
     store: &Store,
     migrations: &'static [Migration],
 ) -> Result<Vec<&'static str>, MigrationError> {
-    let mut client = store.client().await?;
+    let mut client = store.owner().await?;
     let transaction = client.transaction().await?;
     transaction.batch_execute(BEGIN_MIGRATION).await?;
     transaction
@@ -90,7 +100,8 @@ async fn apply(
     }
     let missing = &migrations[applied.len()..];
     for migration in missing {
-        transaction.batch_execute(migration.sql).await?;
+        let applied = transaction.batch_execute(migration.sql).await;
+        applied.map_err(|error| migration.refused(error))?;
         let record: [&(dyn tokio_postgres::types::ToSql + Sync); 2] =
             [&migration.name, &migration.checksum()];
         transaction.execute(RECORD_MIGRATION, &record).await?;
@@ -100,6 +111,20 @@ async fn apply(
 }
 
 impl Migration {
+    /// What is missing in rights is told as Postgres does: there are no rows in it.
+    fn refused(&self, error: tokio_postgres::Error) -> MigrationError {
+        match error.as_db_error() {
+            Some(refusal) if *refusal.code() == SqlState::INSUFFICIENT_PRIVILEGE => {
+                let hint = refusal.hint().map(|hint| format!(". {hint}"));
+                MigrationError::NotAllowed {
+                    migration: self.name,
+                    problem: format!("{}{}", refusal.message(), hint.unwrap_or_default()),
+                }
+            }
+            Some(_) | None => error.into(),
+        }
+    }
+
     fn checksum(&self) -> Vec<u8> {
         Sha256::digest(self.sql).to_vec()
     }

@@ -1,11 +1,12 @@
 //! One page of changes, in one statement.
 
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Row, Statement};
 use uuid::Uuid;
 
 use super::Store;
 use super::columns::{millis, ordinal, parsed, revision, unexpected, version};
+use super::session::Behalf;
 use crate::domain::clock::Millis;
 use crate::domain::cursor::CursorKey;
 use crate::domain::entity::{Document, EntityKey, EntityType};
@@ -63,15 +64,14 @@ pub struct Entity {
 }
 
 impl Store {
-    /// Reads one page. `leave_out`: the device whose own changes are not shown.
+    /// Reads one page of what a user's scope and the library hold. `leave_out`: the device whose own changes are not shown.
     pub async fn read_page(
         &self,
+        scope: &Scope,
         query: &PageQuery,
         leave_out: Option<&DeviceId>,
         limits: PageLimits,
     ) -> Result<PageRead, Fault> {
-        let client = self.client().await?;
-        let statement: Statement = client.prepare_cached(READ_PAGE).await?;
         let lanes = &query.lanes;
         let number = |revision: Option<Revision>| revision.map(Revision::number);
         let parameters: [&(dyn ToSql + Sync); 12] = [
@@ -100,14 +100,14 @@ impl Store {
             &limits.entities,
             &limits.bytes,
         ];
-        let rows = client.query(&statement, &parameters).await?;
+        let rows = self.ask(scope, READ_PAGE, &parameters).await?;
         page(&rows, lanes.len(), limits)
     }
 
     /// The key that signs the cursors of this database.
     pub async fn cursor_key(&self) -> Result<CursorKey, Fault> {
-        let client = self.client().await?;
-        let row = client.query_one(READ_STATE, &[]).await?;
+        let rows = self.ask(Behalf::Keeper, READ_STATE, &[]).await?;
+        let row = rows.first().ok_or_else(|| unexpected("cursor_key"))?;
         let key: &[u8] = row.try_get("cursor_key")?;
         key.try_into()
             .map(CursorKey)
@@ -116,8 +116,8 @@ impl Store {
 
     /// Begins a new life of the database: every cursor given out before answers CURSOR_RESET.
     pub async fn new_epoch(&self) -> Result<Uuid, Fault> {
-        let client = self.client().await?;
-        let row = client.query_one(NEW_EPOCH, &[]).await?;
+        let owner = self.owner().await?;
+        let row = owner.query_one(NEW_EPOCH, &[]).await?;
         Ok(row.try_get("epoch")?)
     }
 
@@ -127,9 +127,8 @@ impl Store {
         scope: &Scope,
         entity_type: &EntityType,
     ) -> Result<Vec<Uuid>, Fault> {
-        let client = self.client().await?;
         let parameters: [&(dyn ToSql + Sync); 2] = [&scope.as_str(), &entity_type.as_str()];
-        let rows = client.query(LIST_ENTITIES, &parameters).await?;
+        let rows = self.ask(scope, LIST_ENTITIES, &parameters).await?;
         rows.iter()
             .map(|row| Ok(row.try_get("entity_id")?))
             .collect()

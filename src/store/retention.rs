@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Store;
 use super::columns::{parsed, system_time, version};
+use super::session::Behalf;
 use crate::domain::clock::Millis;
 use crate::domain::entity::{EntityKey, EntityType};
 use crate::domain::scope::Scope;
@@ -74,17 +75,6 @@ impl Cutoffs {
     fn by_type<T>(&self, value: impl Fn(&Cutoff) -> T) -> Vec<T> {
         self.listed.iter().map(value).collect()
     }
-}
-
-/// A scope, and whether it holds anything that may be old.
-#[derive(Debug)]
-pub struct OldScope {
-    /// Which.
-    pub scope: Scope,
-    /// Old versions with data.
-    pub versions: bool,
-    /// Conflicts that were settled.
-    pub conflicts: bool,
 }
 
 /// A page of what is old.
@@ -154,37 +144,23 @@ impl Store {
     /// Whether the compaction of this interval is the caller's to do. With several instances one gets
     /// it; whether it comes to an end is not followed.
     pub async fn claim_compaction(&self, now: Millis, interval_ms: i64) -> Result<bool, Fault> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(CLAIM_COMPACTION).await?;
         let at = |ms: i64| system_time(Millis(now.0.saturating_add(ms)));
         let parameters: [&(dyn ToSql + Sync); 3] = [&at(0), &at(-interval_ms), &at(interval_ms)];
-        Ok(client.execute(&statement, &parameters).await? == 1)
+        let claimed = self.tell(Behalf::Keeper, CLAIM_COMPACTION, &parameters);
+        Ok(claimed.await? == 1)
     }
 
     /// A page of all scopes, by name.
     pub async fn list_scopes(
         &self,
         after: Option<&Scope>,
-        cutoffs: &Cutoffs,
         limit: i64,
-    ) -> Result<Vec<OldScope>, Fault> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(LIST_SCOPES).await?;
-        let parameters: [&(dyn ToSql + Sync); 4] = [
-            &after.map(Scope::as_str).unwrap_or_default(),
-            &system_time(cutoffs.versions_latest),
-            &system_time(cutoffs.conflicts_latest),
-            &limit,
-        ];
-        let rows = client.query(&statement, &parameters).await?;
+    ) -> Result<Vec<Scope>, Fault> {
+        let parameters: [&(dyn ToSql + Sync); 2] =
+            [&after.map(Scope::as_str).unwrap_or_default(), &limit];
+        let rows = self.ask(Behalf::Keeper, LIST_SCOPES, &parameters).await?;
         rows.iter()
-            .map(|row| {
-                Ok(OldScope {
-                    scope: parsed(row, "scope", Scope::from_store)?,
-                    versions: row.try_get("versions")?,
-                    conflicts: row.try_get("conflicts")?,
-                })
-            })
+            .map(|row| parsed(row, "scope", Scope::from_store))
             .collect()
     }
 
@@ -196,8 +172,6 @@ impl Store {
         cutoffs: &Cutoffs,
         limit: i64,
     ) -> Result<OldPage<(EntityKey, Version), VersionPlace>, Fault> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(READ_OLD_VERSIONS).await?;
         let unlisted = &cutoffs.unlisted;
         let parameters: [&(dyn ToSql + Sync); 14] = [
             &scope.as_str(),
@@ -215,7 +189,7 @@ impl Store {
             &i64::from(unlisted.versions_min),
             &system_time(unlisted.deleted_before),
         ];
-        let rows = client.query(&statement, &parameters).await?;
+        let rows = self.ask(scope, READ_OLD_VERSIONS, &parameters).await?;
         let mut page = OldPage {
             expired: Vec::new(),
             rows: rows.len(),
@@ -250,11 +224,9 @@ impl Store {
         let ids: Vec<Uuid> = versions.iter().map(|v| v.0.entity_id).collect();
         let numbers: Vec<i32> = versions.iter().map(|v| v.1.number()).collect();
         let parameters: [&(dyn ToSql + Sync); 4] = [&scope.as_str(), &types, &ids, &numbers];
-        let mut connection = self.connection().await?;
-        let batch = connection.begin(scope).await?;
+        let batch = self.begin(scope).await?;
         let emptied = batch.touch(EMPTY_VERSIONS, &parameters).await?;
         batch.commit().await?;
-        connection.give_back();
         Ok(emptied)
     }
 
@@ -266,8 +238,6 @@ impl Store {
         cutoffs: &Cutoffs,
         limit: i64,
     ) -> Result<OldPage<ConflictPlace, ConflictPlace>, Fault> {
-        let client = self.client().await?;
-        let statement = client.prepare_cached(READ_OLD_CONFLICTS).await?;
         let parameters: [&(dyn ToSql + Sync); 8] = [
             &scope.as_str(),
             &after.settled_at,
@@ -278,7 +248,7 @@ impl Store {
             &cutoffs.by_type(|cutoff| system_time(cutoff.conflicts_before)),
             &system_time(cutoffs.unlisted.conflicts_before),
         ];
-        let rows = client.query(&statement, &parameters).await?;
+        let rows = self.ask(scope, READ_OLD_CONFLICTS, &parameters).await?;
         let mut page = OldPage {
             expired: Vec::new(),
             rows: rows.len(),
@@ -310,8 +280,7 @@ impl Store {
         let ids: Vec<Uuid> = conflicts.iter().map(|c| c.conflict_id).collect();
         let times: Vec<SystemTime> = conflicts.iter().map(|c| c.settled_at).collect();
         let parameters: [&(dyn ToSql + Sync); 4] = [&scope.as_str(), &ids, &times, &sides_max];
-        let mut connection = self.connection().await?;
-        let batch = connection.begin(scope).await?;
+        let batch = self.begin(scope).await?;
         let sides = batch.touch(DELETE_SIDES, &parameters).await?;
         let more = i64::try_from(sides).is_ok_and(|sides| sides == sides_max);
         let conflicts = match more {
@@ -319,7 +288,6 @@ impl Store {
             false => batch.touch(DELETE_CONFLICTS, &parameters[..3]).await?,
         };
         batch.commit().await?;
-        connection.give_back();
         Ok(DeletedConflicts {
             conflicts,
             sides,

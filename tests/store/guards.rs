@@ -59,8 +59,7 @@ async fn push(store: &Store, write: EntityWrite) -> Result<(), Fault> {
         info: &DeviceInfo::default(),
         now: Millis(1_700_000_000_000),
     };
-    let mut connection = store.connection().await?;
-    let batch = connection.begin(&scope).await?;
+    let batch = store.begin(&scope).await?;
     let plan = Plan {
         answers: Vec::new(),
         last_revision: batch.revision().after(1),
@@ -68,7 +67,6 @@ async fn push(store: &Store, write: EntityWrite) -> Result<(), Fault> {
         inbox: InboxWrites::default(),
     };
     batch.write(&plan, &author).await?;
-    connection.give_back();
     Ok(())
 }
 
@@ -123,10 +121,8 @@ async fn a_batch_that_is_dropped_half_way_holds_neither_lock_nor_transaction() {
     // One connection: whatever the dropped batch leaves behind, the next one meets.
     let store = database.store_with(1);
     let scope = Scope::of(&UserId::new("mia").expect("an id"));
-    let mut connection = store.connection().await.expect("a connection");
-    let batch = connection.begin(&scope).await.expect("the lock");
+    let batch = store.begin(&scope).await.expect("the lock");
     drop(batch);
-    drop(connection);
     push(&store, write(None, 1))
         .await
         .expect("the lock is free");

@@ -2,6 +2,8 @@
 
 mod follow;
 mod guards;
+mod isolation;
+mod logins;
 mod migrations;
 mod plans;
 mod sql;

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::super::columns::{millis, ordinal, system_time, unexpected, version};
 use super::super::conflict::conflict;
+use super::super::session::Parameters;
 use super::Batch;
 use super::rows::{content_within_bounds, stored, written_before};
 use crate::domain::catalog::Catalog;
@@ -236,10 +237,9 @@ impl Batch<'_> {
     pub(super) async fn query(
         &self,
         sql: &str,
-        parameters: &[&(dyn ToSql + Sync)],
+        parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, Fault> {
-        let statement = self.transaction.prepare_cached(sql).await?;
-        Ok(self.transaction.query(&statement, parameters).await?)
+        self.session.query(sql, parameters).await
     }
 }
 

@@ -1,0 +1,538 @@
+//! The second wall (promise 10): a statement that forgot its `where` still sees only the scope of its
+//! session, and the library.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use futures_util::FutureExt;
+use ironflow_sync::domain::scope::{Scope, UserId};
+use ironflow_sync::grpc::proto::Resolution::{Applied, NeedsUser};
+use serde_json::json;
+use tokio_postgres::{Client, SimpleQueryMessage};
+use uuid::Uuid;
+
+use crate::support::{Device, TestService, delete, put};
+
+/// Statements about no scope, or about scopes as such: the keeper and the login itself run them.
+const NOT_OF_A_SCOPE: [&str; 13] = [
+    "begin_migration",
+    "claim_compaction",
+    "create_migrations",
+    "list_scopes",
+    "listen",
+    "lock_migrations",
+    "new_epoch",
+    "notify",
+    "read_migrations",
+    "read_revisions",
+    "read_state",
+    "record_migration",
+    "record_seen",
+];
+
+/// Statements that read or change what is there, with arguments that name leo's rows. `$1` is mia's scope.
+const SEEKING: [(&str, &str); 33] = [
+    ("advance_scope", "{revision}, 1 + {revision}, 0, 0, true"),
+    ("count_open", ""),
+    ("count_waiting", "'leo-phone', 999"),
+    ("delete_conflicts", "'{{settled}}', array[{settled_at}]"),
+    ("delete_sides", "'{{settled}}', array[{settled_at}], 99"),
+    ("empty_versions", "'{workout}', '{{deleted}}', '{1}'"),
+    ("find_conflict", "'{open}'"),
+    ("follow_conflicts", "0, 999, 0, 99"),
+    ("keep_superseded", "'{workout}', '{{contested}}', '{2}'"),
+    ("list_conflicts", "true, null, null, 99"),
+    ("list_deleted", "null, null, 99, 9999, 99"),
+    ("list_entities", "'workout'"),
+    (
+        "list_versions",
+        "'user/mia', 'workout', '{contested}', null, null, 99, 9999",
+    ),
+    ("lock_scope", ""),
+    ("read_bases", "'{workout}', '{{contested}}', '{1}', 9999"),
+    ("read_conflict", "'{open}'"),
+    ("read_devices", "99"),
+    ("read_entities", "'{workout}', '{{contested}}', '{-1}', 9999"),
+    (
+        "read_kept",
+        "'{workout}', '{{contested}}', '{{contested_side}}'",
+    ),
+    (
+        "read_neighbours",
+        "'{workout}', '{00000000-0000-0000-0000-000000000000}', '{2000-01-01}', '{2100-01-01}',
+         '{2100-01-02}'",
+    ),
+    (
+        "read_old_conflicts",
+        "'epoch', '00000000-0000-0000-0000-000000000000', 'infinity', 99, '{}', '{}', 'infinity'",
+    ),
+    (
+        "read_old_versions",
+        "'epoch', '', '00000000-0000-0000-0000-000000000000', 0, 'infinity', 99, '{}', '{}', '{}', '{}',
+         'infinity', 0, 'infinity'",
+    ),
+    ("read_open", "'{workout}', '{{contested}}', 'leo-tablet'"),
+    (
+        "read_own_sides",
+        "'{workout}', '{{contested}}', '{{contested_side}}', 9999",
+    ),
+    (
+        "read_page",
+        "'{0}', '{null}', '{null}', '{false}', null, null, '{}', '{}', 99, 99, 9999",
+    ),
+    ("read_side", "'workout', '{contested}', '{contested_side}'"),
+    ("read_sides", "'{open}', '{contested_side}', 9, 9999"),
+    ("read_version", "'workout', '{contested}', 1"),
+    (
+        "read_written",
+        "'{workout}', '{{contested}}', '{{contested_mutation}}', 9999",
+    ),
+    (
+        "update_entities",
+        "'mia-phone', now(), '{workout}', '{{contested}}', '{3}', '{999}', array['{\"stolen\": 1}'],
+         '{applied}', array[gen_random_uuid()], '{now}', '{push}', '{3}', '{null}', '{0}', '{0}', '{null}',
+         '{2}', '{2}'",
+    ),
+    // Their writing half is tried below.
+    ("create_scope", ""),
+    ("record_device", "'mia-phone', 'x', 'x', 'x', 0, now()"),
+    (
+        "write_conflicts",
+        "'{{open}}', '{edit}', '{workout}', '{{contested}}', '{null}', '{mia-phone}', array[gen_random_uuid()],
+         '{1}', '{2}', '{9}', '{ask}', '{true}', '{999}', '{now}', '{null}', '{null}', '{null}', '{null}'",
+    ),
+];
+
+/// Statements that find nothing by a `where`: they only write rows of the scope they are given.
+const WRITING: [&str; 3] = ["create_scope", "record_device", "write_conflicts"];
+
+/// The others that only write, with arguments.
+const INSERTS: [(&str, &str); 3] = [
+    (
+        "insert_entities",
+        "'mia-phone', now(), '{workout}', array[gen_random_uuid()], '{1}', '{999}', array['{}'], '{applied}',
+         array[gen_random_uuid()], '{now}', '{push}', '{2}', '{null}', '{0}', '{0}', '{null}', '{0}'",
+    ),
+    (
+        "insert_versions",
+        "'mia-phone', now(), '{workout}', array[gen_random_uuid()], '{1}', '{999}', array['{}'], '{applied}',
+         array[gen_random_uuid()], '{now}', '{push}', '{2}', '{null}'",
+    ),
+    (
+        "keep_sides",
+        "'mia-phone', now(), '{workout}', array[gen_random_uuid()], array[gen_random_uuid()],
+         array[gen_random_uuid()], '{1}', '{2}', array['{}'], array[gen_random_uuid()], '{now}'",
+    ),
+];
+
+/// A user with rows in every table: an open conflict, a settled one, a deletion, workouts with a time.
+async fn live(service: &TestService, user: &str) {
+    let named = |device: &str| format!("{user}-{device}");
+    let mut phone = service.device(user, &named("phone")).await;
+    let mut tablet = service.device(user, &named("tablet")).await;
+    let [contested, settled, gone] = [0; 3].map(|_| Uuid::new_v4());
+    let workout = |day: u32, title: &str| json!({"title": title, "owner": user, "date": format!("2026-11-{day}T18:00:00Z")});
+    for (day, id) in [(10, contested), (11, settled), (12, gone)] {
+        applied(&mut phone, put(id, 0, &workout(day, "a"))).await;
+        applied(&mut phone, put(id, 1, &workout(day, "b"))).await;
+    }
+    for (day, id) in [(10, contested), (11, settled)] {
+        let answer = tablet.sync_one(put(id, 1, &workout(day, "c"))).await;
+        assert_eq!(answer.resolution(), NeedsUser);
+    }
+    applied(&mut tablet, put(settled, 2, &workout(11, "d"))).await;
+    applied(&mut phone, delete(gone, 2)).await;
+}
+
+async fn applied(device: &mut Device, item: ironflow_sync::grpc::proto::SyncItem) {
+    assert_eq!(device.sync_one(item).await.resolution(), Applied);
+}
+
+/// Mia, leo and a library, and a session that may do anything.
+async fn world() -> (TestService, Client) {
+    let service = TestService::start().await;
+    // Leo's revisions are not mia's.
+    let mut phone = service.device("leo", "leo-phone").await;
+    applied(&mut phone, put(Uuid::new_v4(), 0, &json!({"owner": "leo"}))).await;
+    live(&service, "mia").await;
+    live(&service, "leo").await;
+    let sql = service.database.client().await;
+    let library = "insert into scopes (scope, revision, entities) values ('library', 1, 1);
+        insert into entities
+            (scope, entity_type, entity_id, version, revision, deleted, data, data_bytes, resolution,
+             device_id, foreign_version, mutation_id, edit_time, created_at, updated_at)
+        values ('library', 'exercise_definition', gen_random_uuid(), 1, 1, false, '{}', 2, 'applied',
+            'operator', 0, gen_random_uuid(), now(), now(), now())";
+    sql.batch_execute(library).await.expect("a library");
+    (service, sql)
+}
+
+fn source(name: &str) -> String {
+    let path = format!("{}/src/store/sql/{name}.sql", env!("CARGO_MANIFEST_DIR"));
+    let sql = fs::read_to_string(path).expect("a statement");
+    let lines = sql.lines().filter(|line| !line.starts_with("--"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// A statement that has forgotten whose rows it is about.
+fn without_its_scope(name: &str) -> String {
+    let mut sql = source(name);
+    let whole = sql.clone();
+    for (scoped, unscoped) in [
+        // One row of many would be an error.
+        (
+            "(select open_conflicts from scopes where scope = $1)",
+            "(select sum(open_conflicts) from scopes)",
+        ),
+        ("conflict.scope = $1", "$1::text is not null"),
+        ("entity.scope = $1", "$1::text is not null"),
+        ("device.scope = $1", "$1::text is not null"),
+        ("old.scope = $1", "$1::text is not null"),
+        ("side.scope is not distinct from $1", "$1::text is not null"),
+        (
+            "conflict.scope is not distinct from $1",
+            "$1::text is not null",
+        ),
+        ("(old.scope, old.version)", "($1::text, old.version)"),
+        (
+            "(entity.scope, entity.version)",
+            "($1::text, entity.version)",
+        ),
+        ("scope = lane.scope", "true"),
+        ("scope = given.scope", "true"),
+        (
+            "scope = case when page.losing_side then $2 else $1 end",
+            "$2::text is not null",
+        ),
+        ("scope = $1", "$1::text is not null"),
+        ("scope = $2", "$2::text is not null"),
+    ] {
+        sql = sql.replace(scoped, unscoped);
+    }
+    assert!(
+        sql != whole || WRITING.contains(&name),
+        "{name} names no scope"
+    );
+    for left in [
+        "scope = $",
+        "scope = lane",
+        "scope = given",
+        "scope = any",
+        "scope is not distinct",
+        "scope, old",
+        "scope, entity.v",
+    ] {
+        assert!(!sql.contains(left), "{name} still names a scope:\n{sql}");
+    }
+    sql
+}
+
+/// Arguments that name leo's rows.
+async fn of_leo(sql: &Client, arguments: &str) -> String {
+    let find = "select
+        (select revision::text from scopes where scope = 'user/leo') as revision,
+        entity_id::text as contested,
+        (select mutation_id::text from losing_sides as side where side.conflict_id = open.conflict_id)
+            as contested_side,
+        (select mutation_id::text from entity_versions as old
+         where old.scope = open.scope and old.entity_id = open.entity_id and version = 1) as contested_mutation,
+        conflict_id::text as open,
+        (select conflict_id::text from conflicts where scope = 'user/leo' and not open) as settled,
+        (select quote_literal(settled_at) || '::timestamptz' from conflicts
+         where scope = 'user/leo' and not open) as settled_at,
+        (select entity_id::text from entities where scope = 'user/leo' and deleted) as deleted
+        from conflicts as open where scope = 'user/leo' and open and kind = 'edit'";
+    let row = sql.query_one(find, &[]).await.expect("leo's rows");
+    let mut text = arguments.to_owned();
+    for (place, column) in row.columns().iter().enumerate() {
+        let value: String = row.get(place);
+        text = text.replace(&format!("{{{}}}", column.name()), &value);
+    }
+    text
+}
+
+/// The rows a statement gives, in any order, or the SQLSTATE it fails with.
+async fn run(sql: &Client, statement: &str, arguments: &str) -> Result<Vec<String>, String> {
+    let prepare = format!("prepare tried as {statement}");
+    sql.batch_execute(&prepare).await.expect("prepares");
+    let execute = format!("execute tried({arguments})");
+    let ran = sql.simple_query(&execute).await;
+    let rows = ran.map_err(|error| {
+        let code = error.code().map(|code| code.code().to_owned());
+        code.expect("an error of Postgres")
+    })?;
+    let mut texts: Vec<String> = rows
+        .iter()
+        .filter_map(|message| match message {
+            SimpleQueryMessage::Row(row) => {
+                Some((0..row.len()).map(|place| row.get(place).unwrap_or("-").to_owned() + "|"))
+            }
+            _ => None,
+        })
+        .map(Iterator::collect)
+        .collect();
+    texts.sort();
+    Ok(texts)
+}
+
+const CONFINED_TO_MIA: &str =
+    "set local role ironflow_sync_service; set local ironflow.scope = '757365722f6d6961'";
+
+/// All rows of others than mia, each with its place: equal only if nothing was written.
+async fn of_others(sql: &Client) -> BTreeSet<String> {
+    let mut rows = BTreeSet::new();
+    for table in [
+        "scopes",
+        "entities",
+        "entity_versions",
+        "devices",
+        "conflicts",
+        "losing_sides",
+    ] {
+        let read = format!("select ctid || t::text from {table} as t where scope <> 'user/mia'");
+        let found = sql.query(&read, &[]).await.expect("rows");
+        rows.extend(
+            found
+                .iter()
+                .map(|row| format!("{table} {}", row.get::<_, String>(0))),
+        );
+    }
+    rows
+}
+
+#[tokio::test]
+async fn a_statement_without_its_where_sees_its_own_scope_and_the_library_and_nothing_else() {
+    let (_service, sql) = world().await;
+    let others = of_others(&sql).await;
+    for (name, arguments) in SEEKING {
+        let statement = without_its_scope(name);
+        let given = of_leo(&sql, arguments).await;
+        let scope = if name == "read_page" {
+            "'{user/mia}'"
+        } else {
+            "'user/mia'"
+        };
+        let separator = if given.is_empty() { "" } else { ", " };
+        let given = format!("{scope}{separator}{given}");
+        // What it gives where there is nobody else; as anybody; and as the service works.
+        let mut gave = Vec::new();
+        let mut touched = Vec::new();
+        for before in [
+            "delete from scopes where scope not in ('user/mia', 'library');
+             delete from entities where scope not in ('user/mia', 'library');
+             delete from entity_versions where scope <> 'user/mia';
+             delete from devices where scope <> 'user/mia';
+             delete from conflicts where scope <> 'user/mia';
+             delete from losing_sides where scope <> 'user/mia'",
+            "select",
+            CONFINED_TO_MIA,
+        ] {
+            sql.batch_execute(&format!("begin; {before}"))
+                .await
+                .expect("begins");
+            gave.push(run(&sql, &statement, &given).await);
+            if gave.last().is_some_and(Result::is_ok) {
+                sql.batch_execute("reset role").await.expect("anybody");
+                touched.push(of_others(&sql).await != others);
+            }
+            sql.batch_execute("rollback; deallocate all")
+                .await
+                .expect("ends");
+        }
+        let [alone, anybody, confined] = gave.try_into().expect("three");
+        if name == "lock_scope" {
+            // The library can be read, not locked.
+            assert_eq!(confined.expect("locks").len(), 1, "{name}");
+            continue;
+        }
+        assert_eq!(
+            alone, confined,
+            "{name} sees more than mia's and the library"
+        );
+        assert_eq!(touched.last(), Some(&false), "{name} touches others");
+        let leaks = anybody != alone || touched[1];
+        assert!(
+            leaks || WRITING.contains(&name),
+            "{name}: nothing to leak, so nothing is shown"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_statement_writes_into_another_scope_than_its_sessions() {
+    let (_service, sql) = world().await;
+    let writing = SEEKING.iter().filter(|(name, _)| WRITING.contains(name));
+    let mut tried = 0;
+    for (name, arguments) in writing.chain(&INSERTS) {
+        for (scope, refused) in [("user/mia", false), ("user/ben", true), ("library", true)] {
+            let given = of_leo(&sql, arguments).await;
+            let separator = if given.is_empty() { "" } else { ", " };
+            let begin = format!("begin; {CONFINED_TO_MIA}");
+            sql.batch_execute(&begin).await.expect("begins");
+            let ran = run(&sql, &source(name), &format!("'{scope}'{separator}{given}")).await;
+            sql.batch_execute("rollback; deallocate all")
+                .await
+                .expect("ends");
+            let code = ran.err();
+            assert_eq!(
+                code.as_deref(),
+                refused.then_some("42501"),
+                "{name} into {scope}"
+            );
+            tried += 1;
+        }
+    }
+    assert_eq!(tried, 3 * (WRITING.len() + INSERTS.len()));
+}
+
+#[tokio::test]
+async fn without_a_scope_the_service_sees_the_library_alone_and_may_nothing_else() {
+    let (_service, sql) = world().await;
+    for confine in ["", "set local ironflow.scope = ''"] {
+        let begin = format!("begin; set local role ironflow_sync_service; {confine}");
+        sql.batch_execute(&begin).await.expect("begins");
+        for (table, expected) in [
+            ("scopes", 1),
+            ("entities", 1),
+            ("entity_versions", 0),
+            ("devices", 0),
+        ] {
+            let count = format!("select count(*) from {table}");
+            let seen: i64 = sql.query_one(&count, &[]).await.expect("a count").get(0);
+            assert_eq!(seen, expected, "{table}");
+        }
+        sql.batch_execute("rollback").await.expect("ends");
+    }
+    for forbidden in [
+        "drop table entities",
+        "alter table entities disable row level security",
+        "create table mine ()",
+        "truncate entities",
+        "delete from entity_versions",
+        "delete from scopes",
+        "update service_state set epoch = gen_random_uuid()",
+        "insert into schema_migrations values ('x', '', now())",
+        "select * from changes",
+    ] {
+        for role in ["ironflow_sync_service", "ironflow_sync_keeper"] {
+            let confine = format!("begin; set local role {role}");
+            sql.batch_execute(&confine).await.expect("begins");
+            let refused = sql.batch_execute(forbidden).await.expect_err(forbidden);
+            let code = refused.code().map(|code| code.code().to_owned());
+            assert_eq!(code.as_deref(), Some("42501"), "{role}: {forbidden}");
+            sql.batch_execute("rollback").await.expect("ends");
+        }
+    }
+    sql.batch_execute("begin; set local role ironflow_sync_service")
+        .await
+        .expect("begins");
+    sql.batch_execute("select cursor_key from service_state")
+        .await
+        .expect_err("what signs cursors is the keeper's");
+    sql.batch_execute("rollback").await.expect("ends");
+    for data in [
+        "select data from entities",
+        "select label from devices",
+        "select * from conflicts",
+    ] {
+        sql.batch_execute("begin; set local role ironflow_sync_keeper")
+            .await
+            .expect("begins");
+        sql.batch_execute(data)
+            .await
+            .expect_err("the keeper reads no data");
+        sql.batch_execute("rollback").await.expect("ends");
+    }
+}
+
+#[tokio::test]
+async fn every_table_with_a_scope_is_behind_the_wall_also_for_its_owner() {
+    let (service, sql) = world().await;
+    let open = "select relname::text from pg_class
+        join pg_attribute on attrelid = pg_class.oid and attname = 'scope'
+        where relkind = 'r' and relnamespace = 'public'::regnamespace
+            and not (relrowsecurity and relforcerowsecurity)";
+    let open = sql.query(open, &[]).await.expect("a catalog");
+    let open: Vec<String> = open.iter().map(|row| row.get(0)).collect();
+    assert!(open.is_empty(), "{open:?}");
+    let bypass = "select count(*) from pg_roles
+        where rolname like 'ironflow_sync_%' and (rolsuper or rolbypassrls or rolcanlogin or rolcreaterole)";
+    let bypass: i64 = sql.query_one(bypass, &[]).await.expect("a catalog").get(0);
+    assert_eq!(bypass, 0);
+    let owns = "select count(*) from pg_class join pg_roles on relowner = pg_roles.oid
+        where rolname like 'ironflow_sync_%'";
+    let owns: i64 = sql.query_one(owns, &[]).await.expect("a catalog").get(0);
+    assert_eq!(owns, 0);
+    drop(service);
+}
+
+#[tokio::test]
+async fn every_statement_is_tried_without_its_scope() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/store/sql");
+    let known: BTreeSet<&str> = NOT_OF_A_SCOPE
+        .into_iter()
+        .chain(SEEKING.map(|(name, _)| name))
+        .chain(INSERTS.map(|(name, _)| name))
+        .collect();
+    let files = fs::read_dir(folder).expect("the statements");
+    let names: BTreeSet<String> = files
+        .map(|entry| entry.expect("an entry").path())
+        .map(|path| {
+            path.file_stem()
+                .expect("a name")
+                .to_string_lossy()
+                .into_owned()
+        })
+        .collect();
+    let names: BTreeSet<&str> = names.iter().map(String::as_str).collect();
+    assert_eq!(names, known);
+}
+
+#[tokio::test]
+async fn a_pooled_connection_carries_nothing_over_also_from_a_caller_that_stopped_waiting() {
+    let (service, sql) = world().await;
+    let store = service.database.store_with(1);
+    let [mia, leo] = ["mia", "leo"].map(|user| Scope::of(&UserId::new(user).expect("an id")));
+    let devices = async |scope: &Scope| -> Vec<String> {
+        let known = store.read_devices(scope, 9).await.expect("devices");
+        let mut ids: Vec<String> = known
+            .iter()
+            .map(|device| device.device.as_str().to_owned())
+            .collect();
+        ids.sort();
+        ids
+    };
+    assert_eq!(devices(&mia).await, ["mia-phone", "mia-tablet"]);
+    let backends = "select pid, state from pg_stat_activity
+        where datname = current_database() and application_name = 'ironflow-sync'
+        order by pid";
+    let backend = async || -> Vec<i32> {
+        let rows = sql.query(backends, &[]).await.expect("activity");
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    let before = backend().await;
+    // The first poll sends the question; nobody waits for the answer.
+    for _ in 0..20 {
+        let asked = store.read_devices(&mia, 9).now_or_never();
+        assert!(asked.is_none(), "the answer takes a while");
+        assert_eq!(devices(&leo).await, ["leo-phone", "leo-tablet"]);
+    }
+    assert_eq!(
+        backend().await,
+        before,
+        "the connection was clean enough to be kept"
+    );
+    // A transaction that failed is not.
+    sql.batch_execute("alter table devices rename column label to name")
+        .await
+        .expect("renamed");
+    store
+        .read_devices(&mia, 9)
+        .await
+        .expect_err("no such column");
+    sql.batch_execute("alter table devices rename column name to label")
+        .await
+        .expect("renamed");
+    assert_eq!(devices(&leo).await, ["leo-phone", "leo-tablet"]);
+    drop(service);
+}
