@@ -7,8 +7,10 @@ use std::fs;
 use futures_util::FutureExt;
 use ironflow_sync::domain::scope::{Scope, UserId};
 use ironflow_sync::grpc::proto::Resolution::{Applied, NeedsUser};
+use ironflow_sync::grpc::proto::{SyncItem, SyncRequest};
 use serde_json::json;
 use tokio_postgres::{Client, SimpleQueryMessage};
+use tonic::Code;
 use uuid::Uuid;
 
 use crate::support::{Device, TestService, delete, put};
@@ -144,7 +146,7 @@ async fn live(service: &TestService, user: &str) {
     applied(&mut phone, delete(gone, 2)).await;
 }
 
-async fn applied(device: &mut Device, item: ironflow_sync::grpc::proto::SyncItem) {
+async fn applied(device: &mut Device, item: SyncItem) {
     assert_eq!(device.sync_one(item).await.resolution(), Applied);
 }
 
@@ -522,7 +524,10 @@ async fn a_pooled_connection_carries_nothing_over_also_from_a_caller_that_stoppe
         before,
         "the connection was clean enough to be kept"
     );
-    // A transaction that failed is not.
+    // What only the login itself may do: no role was left behind either.
+    store.new_epoch().await.expect("as the login");
+    assert_eq!(devices(&leo).await, ["leo-phone", "leo-tablet"]);
+    // A transaction that failed is not kept.
     sql.batch_execute("alter table devices rename column label to name")
         .await
         .expect("renamed");
@@ -535,4 +540,36 @@ async fn a_pooled_connection_carries_nothing_over_also_from_a_caller_that_stoppe
         .expect("renamed");
     assert_eq!(devices(&leo).await, ["leo-phone", "leo-tablet"]);
     drop(service);
+}
+
+#[tokio::test]
+async fn the_service_is_behind_the_wall_also_where_its_login_could_look_over_it() {
+    let (service, sql) = world().await;
+    let store = service.database.store();
+    let mia = Scope::of(&UserId::new("mia").expect("an id"));
+    let mut phone = service.device("mia", "mia-phone").await;
+    let superuser = "select rolsuper from pg_roles where rolname = session_user";
+    let superuser: bool = sql.query_one(superuser, &[]).await.expect("a login").get(0);
+    assert!(superuser, "as the private Postgres has it");
+
+    let seen = async || store.read_devices(&mia, 9).await.expect("devices").len();
+    let heard = async || {
+        let revisions = store.read_revisions(std::slice::from_ref(&mia)).await;
+        revisions.expect("revisions").len()
+    };
+    assert_eq!((seen().await, heard().await), (2, 1));
+    applied(&mut phone, put(Uuid::new_v4(), 0, &json!({}))).await;
+
+    // Only who climbs over the wall still sees anything.
+    for table in ["scopes", "devices"] {
+        let close = format!("create policy closed on {table} as restrictive using (false)");
+        sql.batch_execute(&close).await.expect("closed");
+    }
+    assert_eq!((seen().await, heard().await), (0, 0));
+    let request = SyncRequest {
+        items: vec![put(Uuid::new_v4(), 0, &json!({}))],
+        ..phone.request()
+    };
+    let refused = phone.send(request).await.expect_err("its scope is closed");
+    assert_eq!(refused.code(), Code::Internal, "{refused}");
 }
