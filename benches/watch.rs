@@ -173,6 +173,9 @@ impl Process {
             ["--jwt-secret", SECRET],
             ["--listen", "127.0.0.1:0"],
             ["--heartbeat-interval-ms", "3600000"],
+            // A few users push what many would.
+            ["--user-calls-per-s", "1000000"],
+            ["--user-calls-burst", "1000000"],
             ["--log", "warn"],
         ];
         let program = env!("CARGO_BIN_EXE_ironflow-sync");

@@ -1,15 +1,16 @@
 //! Arguments and environment: the only reader of both.
 
 mod auth;
+mod limits;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand};
 
 pub use auth::{Auth, Preset, SignatureAlgorithm};
+pub use limits::Limits;
 
 /// The sync backend of offline-first workout apps.
 #[derive(Debug, Clone, Parser)]
@@ -27,7 +28,7 @@ pub struct Config {
     /// Where and how to listen.
     #[command(flatten)]
     pub listen: Listen,
-    /// What a call may ask for.
+    /// What callers may ask for.
     #[command(flatten)]
     pub limits: Limits,
     /// How watchers hear of changes.
@@ -251,57 +252,6 @@ impl Compaction {
     /// How often the service compacts; `None`: never.
     pub fn interval(&self) -> Option<Duration> {
         (self.compact_interval_s > 0).then(|| Duration::from_secs(self.compact_interval_s))
-    }
-}
-
-/// What a call may ask for (docs/protocol.md, section 8).
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Limits")]
-pub struct Limits {
-    /// Items in a batch
-    #[arg(
-        long,
-        env = "IRONFLOW_BATCH_ITEMS_MAX",
-        default_value_t = 500,
-        value_parser = at_least_one(), global = true
-    )]
-    pub batch_items_max: usize,
-    /// Bytes of one item's data
-    #[arg(long, env = "IRONFLOW_ITEM_BYTES_MAX", default_value_t = 256 * 1024, value_parser = at_least_one(), global = true)]
-    pub item_bytes_max: usize,
-    /// Bytes of one message
-    #[arg(long, env = "IRONFLOW_MESSAGE_BYTES_MAX", default_value_t = 4 * 1024 * 1024, value_parser = at_least_one(), global = true)]
-    pub message_bytes_max: usize,
-    /// Calls under way on one connection
-    #[arg(
-        long,
-        env = "IRONFLOW_CONNECTION_STREAMS_MAX",
-        default_value_t = 100,
-        value_parser = clap::value_parser!(u32).range(1..), global = true
-    )]
-    pub connection_streams_max: u32,
-    /// Entities on a page of changes at most
-    #[arg(long, env = "IRONFLOW_PAGE_SIZE_MAX", default_value_t = 2_000, global = true,
-          value_parser = clap::value_parser!(i32).range(1..=10_000))]
-    pub page_size_max: i32,
-    /// Longest time a call may take, in milliseconds; a shorter deadline of the caller counts
-    #[arg(
-        long,
-        env = "IRONFLOW_CALL_TIMEOUT_MS",
-        default_value_t = 30_000,
-        value_parser = clap::value_parser!(u64).range(1..), global = true
-    )]
-    call_timeout_ms: u64,
-}
-
-fn at_least_one() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
-}
-
-impl Limits {
-    /// Longest time a call may take.
-    pub fn call_timeout(&self) -> Duration {
-        Duration::from_millis(self.call_timeout_ms)
     }
 }
 

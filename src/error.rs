@@ -3,6 +3,7 @@
 //! A conflict or a bad item is neither: those are answers ([`crate::domain::answer::Answer`]).
 
 use std::error::Error;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -42,6 +43,29 @@ pub enum Refusal {
         /// What this one has.
         got: usize,
     },
+    /// More calls than a user may make.
+    #[error("expected at most {per_s} calls a second, wait before the next")]
+    RateLimited {
+        /// How many a second, in the long run.
+        per_s: u32,
+        /// When the next one is welcome.
+        wait: Duration,
+    },
+    /// More calls of one user under way than there may be.
+    #[error("expected at most {limit} calls of one user under way, wait for one to end")]
+    TooManyCalls {
+        /// The most there may be.
+        limit: usize,
+    },
+    /// More streams of one user than there may be.
+    #[error("expected at most {limit} watches of one user, end one first")]
+    TooManyStreams {
+        /// The most there may be.
+        limit: usize,
+    },
+    /// The process has more to do than it can. Nothing was done.
+    #[error("the service is busy, try again; nothing was done")]
+    Overloaded,
     /// The cursor is from another life of the database, or ahead of it.
     #[error(
         "cursor: start again with an empty one and keep the local queue; the server was restored"

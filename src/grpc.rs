@@ -1,6 +1,7 @@
 //! The only place with protobuf: check, call, map.
 
 mod account;
+pub mod admission;
 pub mod authn;
 mod batch;
 mod changes;

@@ -4,13 +4,15 @@
 //! protobuf, and the verbs [`push`], [`pull`] and [`watch`] stand between them. Reading order:
 //! [`server`] puts it all together, [`push`] is the life of a batch, [`domain::decide`] the rules,
 //! [`store::batch`] how they become durable; [`pull`] reads what changed, [`watch`] follows it, woken
-//! by [`feed`]; [`retention`] removes what is old. Who calls decides [`auth`], with the keys of [`keyring`].
+//! by [`feed`]; [`retention`] removes what is old. Who calls decides [`auth`], with the keys of [`keyring`];
+//! how much, [`admission`] and [`places`].
 //!
 //! The onlys, checked by `tests/architecture.rs`: only `domain` decides; only `store` speaks SQL;
 //! only `grpc` and `server` know tonic and prost; only `config` reads the environment; only
 //! `server` spawns long-lived tasks; only `push` writes entities (`retention` empties old versions);
 //! only the edge reads the clock, below it `now` is an argument.
 
+pub mod admission;
 pub mod auth;
 pub mod commands;
 pub mod config;
@@ -21,6 +23,7 @@ pub mod grpc;
 pub mod history;
 pub mod inbox;
 pub mod keyring;
+pub mod places;
 pub mod postgres;
 pub mod presence;
 pub mod pull;

@@ -15,6 +15,7 @@ use crate::domain::page::{CursorProblem, PageEnd, PageQuery, page_end, page_quer
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::version::Revision;
 use crate::error::{CallError, Fault, FieldProblem, Refusal};
+use crate::places::{Place, Places};
 use crate::presence::Presence;
 use crate::store::Store;
 use crate::store::device::Seen;
@@ -75,16 +76,19 @@ pub struct Pull {
     store: Store,
     catalog: Arc<Catalog>,
     presence: Presence,
+    places: Places,
     cursor_key: Arc<OnceCell<CursorKey>>,
 }
 
 impl Pull {
-    /// Pages from `store`, to apps that know `catalog`; who pulls is told to `presence`.
-    pub fn new(store: Store, catalog: Arc<Catalog>, presence: Presence) -> Self {
+    /// Pages from `store`, read in `places`, to apps that know `catalog`; who pulls is told to
+    /// `presence`.
+    pub fn new(store: Store, catalog: Arc<Catalog>, presence: Presence, places: Places) -> Self {
         Self {
             store,
             catalog,
             presence,
+            places,
             cursor_key: Arc::default(),
         }
     }
@@ -101,6 +105,7 @@ impl Pull {
         );
         let work = async {
             let begun = Instant::now();
+            let _place = self.places.take_soon(&request.scope).await?;
             let result = self.page(request, now).await;
             Span::current().record("duration_ms", begun.elapsed().as_millis() as u64);
             if let Ok(page) = &result {
@@ -114,7 +119,12 @@ impl Pull {
         work.instrument(span).await
     }
 
-    /// Reads one page.
+    /// Waits for a place to read in, as long as it takes.
+    pub async fn place(&self, request: &PullRequest) -> Place {
+        self.places.take(&request.scope).await
+    }
+
+    /// Reads one page. The caller has a place.
     pub async fn page(&self, request: &PullRequest, now: Millis) -> Result<Page, CallError> {
         let key = self.cursor_key().await?;
         let binding = binding(request);

@@ -16,8 +16,9 @@ use crate::domain::entity::MutationId;
 use crate::domain::item::{Item, Submission};
 use crate::domain::plan::{BatchContext, Plan, plan};
 use crate::domain::scope::{DeviceId, Scope};
-use crate::error::Fault;
+use crate::error::{CallError, Fault};
 use crate::feed::Feed;
+use crate::places::Places;
 use crate::store::Store;
 use crate::store::batch::{Author, Batch};
 use crate::store::device::DeviceInfo;
@@ -56,6 +57,7 @@ pub struct Push {
     /// Told of every commit.
     feed: Feed,
     turns: Turns,
+    places: Places,
     /// Work under way. Shutdown waits for it.
     tasks: TaskTracker,
     rules: PushRules,
@@ -73,12 +75,19 @@ pub struct PushRules {
 }
 
 impl Push {
-    /// Work is spawned on `tasks`, commits are told to `feed`.
-    pub fn new(store: Store, feed: Feed, tasks: TaskTracker, rules: PushRules) -> Self {
+    /// Work is done in `places` and spawned on `tasks`, commits are told to `feed`.
+    pub fn new(
+        store: Store,
+        feed: Feed,
+        places: Places,
+        tasks: TaskTracker,
+        rules: PushRules,
+    ) -> Self {
         Self {
             store,
             feed,
             turns: Turns::default(),
+            places,
             tasks,
             rules,
         }
@@ -86,8 +95,9 @@ impl Push {
 
     /// Decides a batch and writes what it decided: completely or not at all.
     ///
-    /// The work runs in a task of its own. A caller that hangs up stops waiting for it, not it.
-    pub async fn run(&self, request: PushRequest) -> Result<PushResponse, Fault> {
+    /// Once it is its turn the work runs in a task of its own. A caller that hangs up then stops waiting
+    /// for it, not it; before, nothing has begun, and nothing stays behind.
+    pub async fn run(&self, request: PushRequest) -> Result<PushResponse, CallError> {
         let span = tracing::info_span!(
             "sync",
             scope = %request.scope,
@@ -100,32 +110,42 @@ impl Push {
             duration_ms = field::Empty,
         );
         let push = self.clone();
+        let scope = request.scope.clone();
         let work = async move {
             let begun = Instant::now();
             let result = push.settle(&request).await;
             Span::current().record("duration_ms", begun.elapsed().as_millis() as u64);
-            match &result {
-                Ok(answers) => report(answers),
-                Err(fault) => fault.report(),
-            }
             let answers = result?;
+            report(&answers);
             let mutations = request.batch.iter().map(mutation).collect();
             Ok(PushResponse { answers, mutations })
         };
-        self.in_a_task(work.instrument(span)).await
+        self.in_turn(&scope, span, work).await
     }
 
-    /// Runs work that its caller can not stop half way.
-    async fn in_a_task<T: Send + 'static>(
+    /// Waits for the scope's turn and for a place, then runs work that its caller can not stop half way.
+    /// Faults have been reported, also those nobody waits for any more.
+    async fn in_turn<T: Send + 'static>(
         &self,
+        scope: &Scope,
+        span: Span,
         work: impl Future<Output = Result<T, Fault>> + Send + 'static,
-    ) -> Result<T, Fault> {
-        let task = self.tasks.spawn(work);
-        task.await.unwrap_or_else(|error| {
+    ) -> Result<T, CallError> {
+        // The turn first: whoever waits for it needs no place.
+        let turn = self.turns.take(scope).await;
+        let turn = turn.inspect_err(|fault| span.in_scope(|| fault.report()))?;
+        let place = self.places.take_soon(scope).await?;
+        let work = async move {
+            let result = work.await.inspect_err(Fault::report);
+            drop((place, turn));
+            result
+        };
+        let task = self.tasks.spawn(work.instrument(span));
+        Ok(task.await.unwrap_or_else(|error| {
             let fault = Fault::Defect("a push did not finish".into(), Some(error.into()));
             fault.report();
             Err(fault)
-        })
+        })?)
     }
 
     async fn settle(&self, request: &PushRequest) -> Result<Vec<Answer>, Fault> {
@@ -135,7 +155,6 @@ impl Push {
             .iter()
             .filter_map(|submission| submission.item.as_ref().ok())
             .collect();
-        let _turn = self.turns.take(&request.scope).await?;
         let batch = self.store.begin(&request.scope).await?;
         let snapshot = batch
             .read(&items, &request.device, &context.catalog)

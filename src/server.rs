@@ -18,15 +18,18 @@ use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
+use crate::admission::{Admission, AdmissionRules};
 use crate::config::{Config, Limits};
 use crate::domain::catalog::Catalog;
 use crate::feed::{Feed, FeedOptions};
+use crate::grpc::admission::Limited;
 use crate::grpc::authn::Authenticated;
 use crate::grpc::edge::{self, EdgeLayer};
 use crate::grpc::proto::DESCRIPTORS;
 use crate::grpc::proto::sync_service_server::{SERVICE_NAME, SyncServiceServer};
 use crate::grpc::sync::Sync;
 use crate::keyring::Keyring;
+use crate::places::Places;
 use crate::presence::Presence;
 use crate::pull::Pull;
 use crate::push::{Push, PushRules};
@@ -95,7 +98,15 @@ pub async fn serve(
     let presence = Presence::default();
     let catalog = Arc::new(service.catalog.clone());
     let retention = Retention::new(store.clone(), catalog, RetentionOptions::default());
-    let sync = sync_service(service, config, &feed, &presence, &pushes, &stop);
+    let admission = Admission::new(admission_rules(limits));
+    let around = Around {
+        admission: admission.clone(),
+        feed: feed.clone(),
+        presence: presence.clone(),
+        pushes: pushes.clone(),
+        stop: stop.clone(),
+    };
+    let sync = sync_service(service, config, around);
     let (health, health_service) = tonic_health::server::health_reporter();
     // Before the first call: nobody hears SERVING, or that there is no such service, too early.
     report_health(&health, ServingStatus::NotServing).await;
@@ -129,6 +140,8 @@ pub async fn serve(
     let stopping = stop.clone();
     let presence_store = store.clone();
     background.spawn(async move { presence.run(&presence_store, stopping).await });
+    let stopping = stop.clone();
+    background.spawn(async move { admission.run(stopping).await });
     if let Some(interval) = config.compaction.interval() {
         let stopping = stop.clone();
         background.spawn(async move { retention.run(interval, edge::now, stopping).await });
@@ -172,39 +185,62 @@ fn copy_bytes_max(limits: &Limits) -> usize {
     limits.message_bytes_max - limits.message_bytes_max / 8
 }
 
+/// What the calls share with what runs beside them.
+struct Around {
+    admission: Admission,
+    feed: Feed,
+    presence: Presence,
+    pushes: TaskTracker,
+    stop: CancellationToken,
+}
+
+fn admission_rules(limits: &Limits) -> AdmissionRules {
+    AdmissionRules {
+        user_calls_per_s: limits.user_calls_per_s,
+        user_calls_burst: limits.user_calls_burst,
+        user_calls_max: limits.user_calls_max,
+        user_watches_max: limits.user_watches_max,
+        calls_max: limits.calls_max,
+        watches_max: limits.watches_max,
+        received_bytes_max: limits.received_bytes_max,
+    }
+}
+
 fn sync_service(
     service: Service,
     config: &Config,
-    feed: &Feed,
-    presence: &Presence,
-    pushes: &TaskTracker,
-    stop: &CancellationToken,
-) -> Authenticated<SyncServiceServer<Sync>> {
+    around: Around,
+) -> Authenticated<Limited<SyncServiceServer<Sync>>> {
     let Service {
         store,
         keyring,
         catalog,
     } = service;
+    let Around {
+        admission,
+        feed,
+        presence,
+        pushes,
+        stop,
+    } = around;
     let limits = config.limits.clone();
     let catalog = Arc::new(catalog);
     let message_bytes_max = limits.message_bytes_max;
-    let pull = Pull::new(store.clone(), catalog.clone(), presence.clone());
+    // More would wait for a connection, in a queue that knows no users.
+    let places = Places::new(store.connections_max(), limits.call_wait());
+    let pull = Pull::new(store.clone(), catalog.clone(), presence, places.clone());
+    let rules = PushRules {
+        catalog: catalog.clone(),
+        item_bytes_max: limits.item_bytes_max,
+        copy_bytes_max: copy_bytes_max(&limits),
+    };
     let sync = Sync {
-        push: Push::new(
-            store.clone(),
-            feed.clone(),
-            pushes.clone(),
-            PushRules {
-                catalog: catalog.clone(),
-                item_bytes_max: limits.item_bytes_max,
-                copy_bytes_max: copy_bytes_max(&limits),
-            },
-        ),
+        push: Push::new(store.clone(), feed.clone(), places, pushes, rules),
         watch: Watch::new(
             pull.clone(),
-            feed.clone(),
+            feed,
             config.watching.heartbeat_interval(),
-            stop.clone(),
+            stop,
         ),
         pull,
         store,
@@ -215,7 +251,7 @@ fn sync_service(
         .max_decoding_message_size(message_bytes_max)
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd);
-    Authenticated::new(sync, keyring)
+    Authenticated::new(Limited::new(sync, admission, message_bytes_max), keyring)
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -89,6 +89,11 @@ impl Store {
         Ok(())
     }
 
+    /// Connections at most.
+    pub fn connections_max(&self) -> usize {
+        self.pool.status().max_size
+    }
+
     /// Closes the pool; later calls fail as [`Fault::Unavailable`].
     pub fn close(&self) {
         self.pool.close();

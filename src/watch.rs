@@ -197,7 +197,11 @@ impl Following {
     /// Reads the next page and moves on behind it.
     async fn read(&mut self) -> Result<(), CallError> {
         let now = self.clock;
-        let page = patiently(|| self.watch.pull.page(&self.request, now())).await?;
+        let page = patiently(|| async {
+            let _place = self.watch.pull.place(&self.request).await;
+            self.watch.pull.page(&self.request, now()).await
+        });
+        let page = page.await?;
         self.pages += 1;
         self.request.cursor = page.cursor;
         self.may_have_more = page.has_more;
@@ -213,7 +217,11 @@ impl Following {
 
     /// Reads the next of what has changed in the inbox.
     async fn read_inbox(&mut self, stretch: InboxStretch) -> Result<(), CallError> {
-        let found = patiently(|| self.watch.pull.inbox(&self.request, stretch)).await?;
+        let found = patiently(|| async {
+            let _place = self.watch.pull.place(&self.request).await;
+            self.watch.pull.inbox(&self.request, stretch).await
+        });
+        let found = found.await?;
         let last = found.last().map(|(revision, _)| *revision);
         self.inbox = last
             .filter(|_| found.len() == CONFLICTS_AT_ONCE)

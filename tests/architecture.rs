@@ -10,7 +10,9 @@ const FILE_LINES_MAX: usize = 400;
 
 /// Which modules of the crate each module may name. Everybody may name `domain` and `error`;
 /// `domain` names nobody.
-const IMPORTS: [(&str, &[&str]); 21] = [
+const IMPORTS: [(&str, &[&str]); 23] = [
+    ("admission", &[]),
+    ("places", &[]),
     ("domain", &[]),
     ("error", &[]),
     ("auth", &[]),
@@ -26,23 +28,35 @@ const IMPORTS: [(&str, &[&str]); 21] = [
     ("inbox", &["store"]),
     ("retention", &["store"]),
     ("turns", &[]),
-    ("push", &["feed", "store", "turns"]),
-    ("pull", &["presence", "store"]),
+    ("push", &["feed", "places", "store", "turns"]),
+    ("pull", &["places", "presence", "store"]),
     ("watch", &["feed", "pull", "store"]),
     (
         "grpc",
         &[
-            "auth", "config", "history", "inbox", "keyring", "presence", "pull", "push", "status",
-            "store", "watch",
+            "admission",
+            "auth",
+            "config",
+            "history",
+            "inbox",
+            "keyring",
+            "presence",
+            "pull",
+            "push",
+            "status",
+            "store",
+            "watch",
         ],
     ),
     (
         "server",
         &[
+            "admission",
             "config",
             "feed",
             "grpc",
             "keyring",
+            "places",
             "presence",
             "pull",
             "push",
@@ -58,6 +72,7 @@ const IMPORTS: [(&str, &[&str]); 21] = [
             "config",
             "feed",
             "keyring",
+            "places",
             "postgres",
             "push",
             "retention",
@@ -142,6 +157,8 @@ const ONLYS: [(&str, &[&str], &str); 21] = [
             "feed",
             "presence",
             "turns",
+            "places",
+            "admission",
             "status",
             "history",
             "inbox",

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::value::RawValue;
 use thiserror::Error as ThisError;
@@ -21,6 +22,7 @@ use crate::domain::json::Json;
 use crate::domain::scope::{DeviceId, Scope, UserId};
 use crate::error::Fault;
 use crate::feed::Feed;
+use crate::places::Places;
 use crate::push::{Push, PushRequest, PushRules};
 use crate::store::Store;
 use crate::store::device::DeviceInfo;
@@ -36,6 +38,9 @@ const OPERATOR: &str = "operator";
 /// Objects in one transaction. A load that is cut short leaves whole batches behind; loading again
 /// goes on from there.
 const BATCH_ITEMS: usize = 500;
+
+/// How long a batch waits for the one before it, which has always ended by then.
+const PLACE_WAIT: Duration = Duration::from_secs(10);
 
 /// What is wrong with a file, or a load.
 #[derive(Debug, ThisError)]
@@ -180,7 +185,14 @@ impl<'a> Operator<'a> {
             item_bytes_max: usize::MAX,
             copy_bytes_max: usize::MAX,
         };
-        let push = Push::new(store.clone(), Feed::new(), TaskTracker::new(), rules);
+        let places = Places::new(1, PLACE_WAIT);
+        let push = Push::new(
+            store.clone(),
+            Feed::new(),
+            places,
+            TaskTracker::new(),
+            rules,
+        );
         let mut outcomes = BTreeMap::new();
         for batch in items.chunks(BATCH_ITEMS) {
             let submit = |item: &Item| Submission {

@@ -1,5 +1,7 @@
 //! Status and server info, as messages.
 
+use std::time::Duration;
+
 use super::changes::PAGE_SIZE_DEFAULT;
 use super::edge::now;
 use super::proto;
@@ -38,6 +40,7 @@ pub(super) fn server_info_response(
 ) -> proto::GetServerInfoResponse {
     // A limit beyond the largest int32 is none.
     let int32 = |limit: usize| i32::try_from(limit).unwrap_or(i32::MAX);
+    let millis = |limit: Duration| i64::try_from(limit.as_millis()).unwrap_or(i64::MAX);
     let entity_types = catalog.types().map(|(name, rules)| proto::EntityTypeInfo {
         entity_type: name.as_str().to_owned(),
         policy: rules.policy.name().to_owned(),
@@ -59,6 +62,16 @@ pub(super) fn server_info_response(
             json_depth_max: int32(DEPTH_MAX),
             page_size_default: PAGE_SIZE_DEFAULT.min(limits.page_size_max),
             page_size_max: limits.page_size_max,
+            user_calls_per_s: int32(limits.user_calls_per_s.get() as usize),
+            user_calls_burst: int32(limits.user_calls_burst.get() as usize),
+            user_calls_max: int32(limits.user_calls_max),
+            user_watches_max: int32(limits.user_watches_max),
+            connection_streams_max: int32(limits.connection_streams_max as usize),
+            call_timeout_ms: millis(limits.call_timeout()),
+            calls_max: int32(limits.calls_max),
+            watches_max: int32(limits.watches_max),
+            call_wait_ms: millis(limits.call_wait()),
+            received_bytes_max: i64::try_from(limits.received_bytes_max).unwrap_or(i64::MAX),
         }),
         entity_types: entity_types.collect(),
     }

@@ -11,8 +11,8 @@ use crate::error::{CallError, Fault, Refusal};
 /// The `domain` of every `ErrorInfo`.
 const ERROR_DOMAIN: &str = "ironflow.sync.v1";
 
-/// When to come back at the earliest and at the latest, if the store is out of reach or the server
-/// ends. Spread out, so that not all devices come back at once.
+/// When to come back at the earliest and at the latest, if the store is out of reach, or the server
+/// busy or at its end. Spread out, so that not all devices come back at once.
 const RETRY_DELAY_MS: std::ops::Range<u64> = 500..4_000;
 
 impl From<Refusal> for Status {
@@ -27,6 +27,10 @@ impl From<Refusal> for Status {
             Refusal::Invalid(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
             Refusal::InvalidData(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
             Refusal::TooManyItems { .. } => (Code::ResourceExhausted, "BATCH_TOO_LARGE"),
+            Refusal::RateLimited { .. } => (Code::ResourceExhausted, "RATE_LIMITED"),
+            Refusal::TooManyCalls { .. } => (Code::ResourceExhausted, "TOO_MANY_CALLS"),
+            Refusal::TooManyStreams { .. } => (Code::ResourceExhausted, "TOO_MANY_STREAMS"),
+            Refusal::Overloaded => (Code::Unavailable, "OVERLOADED"),
             Refusal::CursorReset => (Code::FailedPrecondition, "CURSOR_RESET"),
             Refusal::TokenExpired => (Code::Unauthenticated, "TOKEN_EXPIRED"),
             Refusal::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
@@ -55,7 +59,20 @@ impl From<Refusal> for Status {
             Refusal::TooManyItems { limit, .. } => {
                 details.add_quota_failure_violation("items", format!("at most {limit} in a batch"));
             }
-            Refusal::ShuttingDown | Refusal::KeysMissing => {
+            Refusal::RateLimited { per_s, wait } => {
+                let most = format!("at most {per_s} a second");
+                details.add_quota_failure_violation("user.calls_per_s", most);
+                details.set_retry_info(Some(*wait + jitter()));
+            }
+            Refusal::TooManyCalls { limit } => {
+                details.add_quota_failure_violation("user.calls", under_way(*limit));
+                details.set_retry_info(Some(retry_delay()));
+            }
+            Refusal::TooManyStreams { limit } => {
+                details.add_quota_failure_violation("user.watches", under_way(*limit));
+                details.set_retry_info(Some(retry_delay()));
+            }
+            Refusal::Overloaded | Refusal::ShuttingDown | Refusal::KeysMissing => {
                 details.set_retry_info(Some(retry_delay()));
             }
             Refusal::TokenMissing
@@ -81,6 +98,14 @@ impl From<CallError> for Status {
     }
 }
 
+/// The status of an error that is in the log already.
+pub(super) fn reported(error: CallError) -> Status {
+    match error {
+        CallError::Refused(refusal) => refusal.into(),
+        CallError::Failed(fault) => fault.into(),
+    }
+}
+
 impl From<Fault> for Status {
     fn from(fault: Fault) -> Self {
         match fault {
@@ -92,6 +117,15 @@ impl From<Fault> for Status {
             ),
         }
     }
+}
+
+fn under_way(limit: usize) -> String {
+    format!("at most {limit} under way")
+}
+
+/// What is added to the exact wait, so that the devices of a user do not all come back at once.
+fn jitter() -> Duration {
+    Duration::from_millis(fastrand::u64(0..250))
 }
 
 fn retry_delay() -> Duration {

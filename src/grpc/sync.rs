@@ -8,6 +8,7 @@ use futures_util::stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status};
 
 use super::account::{server_info_response, status_response};
+use super::admission::weigh;
 use super::authn::caller;
 use super::batch::{device_id, echoes, push_request, sync_response};
 use super::changes::{as_pull, pull_request, pull_response, watch_response};
@@ -21,6 +22,7 @@ use super::inbox::{
 };
 use super::proto;
 use super::proto::sync_service_server::SyncService;
+use super::status::reported;
 use crate::config::Limits;
 use crate::domain::catalog::Catalog;
 use crate::domain::scope::Scope;
@@ -57,10 +59,11 @@ impl SyncService for Sync {
     ) -> Result<Response<proto::SyncResponse>, Status> {
         let now = now();
         let caller = caller(&request)?;
+        weigh(&request);
         let request = request.into_inner();
         let echoes = echoes(&request);
         let request = push_request(request, caller, &self.limits, &self.catalog, now)?;
-        let pushed = self.push.run(request).await?;
+        let pushed = self.push.run(request).await.map_err(reported)?;
         Ok(Response::new(sync_response(echoes, pushed, now)))
     }
 
@@ -130,7 +133,7 @@ impl SyncService for Sync {
     ) -> Result<Response<proto::ResolveConflictResponse>, Status> {
         let caller = caller(&request)?;
         let request = resolve_request(request.into_inner(), &caller, &self.limits)?;
-        let resolved = self.push.resolve(request).await?;
+        let resolved = self.push.resolve(request).await.map_err(reported)?;
         Ok(Response::new(resolve_response(resolved)))
     }
 
@@ -150,7 +153,7 @@ impl SyncService for Sync {
     ) -> Result<Response<proto::RestoreVersionResponse>, Status> {
         let caller = caller(&request)?;
         let request = restore_request(request.into_inner(), &caller)?;
-        let restored = self.push.restore(request).await?;
+        let restored = self.push.restore(request).await.map_err(reported)?;
         Ok(Response::new(restore_response(restored)))
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use tracing::{Instrument, Span, field};
+use tracing::{Span, field};
 use uuid::Uuid;
 
 use super::Push;
@@ -97,9 +97,9 @@ impl Push {
             duration_ms = field::Empty,
         );
         let push = self.clone();
+        let scope = request.scope.clone();
         let work = async move {
             let begun = Instant::now();
-            let _turn = push.turns.take(&request.scope).await?;
             let resolved = push.settle_conflict(&request).await?;
             let status = resolved.as_ref().ok();
             let status = status.map(|resolved| field::debug(resolved.status));
@@ -109,7 +109,7 @@ impl Push {
             tracing::info!("decision taken");
             Ok(resolved)
         };
-        Ok(self.in_a_task(work.instrument(span)).await??)
+        Ok(self.in_turn(&scope, span, work).await??)
     }
 
     async fn settle_conflict(
@@ -193,10 +193,10 @@ impl Push {
             duration_ms = field::Empty,
         );
         let push = self.clone();
+        let scope = request.scope.clone();
         let source = request.source;
         let work = async move {
             let begun = Instant::now();
-            let _turn = push.turns.take(&request.scope).await?;
             let (status, copy) = push.bring_back(&request).await?;
             Span::current()
                 .record("duration_ms", begun.elapsed().as_millis() as u64)
@@ -204,7 +204,7 @@ impl Push {
             tracing::info!("wish for an old version settled");
             Ok((status, copy))
         };
-        let (status, copy) = self.in_a_task(work.instrument(span)).await?;
+        let (status, copy) = self.in_turn(&scope, span, work).await?;
         Ok(restore_response(status, source, copy)?)
     }
 

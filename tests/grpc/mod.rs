@@ -3,10 +3,11 @@
 //! `rules`, `replays`, `groups`: section 3 of docs/protocol.md; `races`: many at once; `pull`, `watch`: section 6. `devices`: what
 //! is kept of them, and their clocks. `inbox`, `policies`, `queues`, `duplicates`: conflicts, and who settles them. `history`: what was before,
 //! and bringing it back. `bad_input`, `bad_calls`, `limits`, `verbatim`: what is refused,
-//! and what is not. `catalog`: entity types. `retention`: what goes at its age.
+//! and what is not. `admission`: who is let in. `catalog`: entity types. `retention`: what goes at its age.
 //! `isolation`: users. `faults`, `sessions`, `outage`: what breaks. `service`,
 //! `shutdown`: what stands around the calls. `wire`: the bytes of apps in the field.
 
+mod admission;
 mod bad_calls;
 mod bad_input;
 mod catalog;

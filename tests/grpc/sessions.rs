@@ -1,9 +1,10 @@
 //! Sessions of Postgres that end, refuse or run out: UNAVAILABLE, and the retry works.
 
 use ironflow_sync::grpc::proto::{SyncItem, SyncRequest};
+use tonic::Code;
 
 use super::faults::{BATCH_ITEMS, batch, check_applied_once, check_sessions_are_clean};
-use super::{HeldScope, check_unavailable, count, eventually, waiting_pushes};
+use super::{HeldScope, check_status, check_unavailable, count, eventually, waiting_pushes};
 use crate::support::{Device, TestDatabase, TestService};
 
 const END_SESSIONS: &str = "select count(pg_terminate_backend(pid)) from pg_stat_activity \
@@ -161,7 +162,7 @@ async fn an_exhausted_pool_refuses_within_its_bound() {
         ..ben.request()
     };
     let refused = ben.send(request).await.expect_err("no connection is free");
-    check_unavailable("exhausted", &refused);
+    check_status("exhausted", &refused, Code::Unavailable, "OVERLOADED");
     for call in stuck {
         let refused = call.await.expect("no panic").expect_err("the lock is held");
         check_unavailable("lock held", &refused);

@@ -447,7 +447,8 @@ async fn a_watch_outlives_the_loss_of_its_connections_to_postgres() {
 async fn a_thousand_watchers_hear_of_a_change_and_a_stopped_reader_holds_nobody_up() {
     const WATCHERS: usize = 1_000;
     const PER_CONNECTION: usize = 50;
-    let service = TestService::with(&SIGNALS_ONLY).await;
+    let arguments = [&SIGNALS_ONLY[..], &["--user-watches-max", "2000"]].concat();
+    let service = TestService::with(&arguments).await;
     let mut phone = service.device("mia", "phone").await;
     // A reader that never reads, with changes larger than the windows of its stream.
     let mut stopped = service.device("mia", "stopped").await;

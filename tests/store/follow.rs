@@ -11,6 +11,7 @@ use ironflow_sync::domain::clock::Millis;
 use ironflow_sync::domain::item::{ItemRules, RawItem, Sender, Submission};
 use ironflow_sync::domain::scope::{DeviceId, Scope, UserId};
 use ironflow_sync::feed::Feed;
+use ironflow_sync::places::Places;
 use ironflow_sync::presence::Presence;
 use ironflow_sync::pull::{Pull, PullRequest};
 use ironflow_sync::push::{Push, PushRequest, PushRules};
@@ -76,8 +77,16 @@ async fn what_commits_while_nobody_reads_is_there_when_somebody_does() {
         item_bytes_max: 1_000,
         copy_bytes_max: 1_000,
     };
-    let push = Push::new(store.clone(), feed.clone(), TaskTracker::new(), rules);
-    let pull = Pull::new(store, Arc::new(Catalog::builtin()), Presence::default());
+    let places = Places::new(2, LONG);
+    let push = Push::new(
+        store.clone(),
+        feed.clone(),
+        places.clone(),
+        TaskTracker::new(),
+        rules,
+    );
+    let catalog = Arc::new(Catalog::builtin());
+    let pull = Pull::new(store, catalog, Presence::default(), places);
     let watch = Watch::new(pull, feed, LONG, CancellationToken::new());
     let request = PullRequest {
         scope: Scope::of(&user()),

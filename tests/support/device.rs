@@ -168,10 +168,14 @@ impl Device {
 
     /// How the account is doing.
     pub async fn status(&mut self) -> GetStatusResponse {
+        self.try_status().await.expect("a status")
+    }
+
+    /// How the account is doing, if the call is let in.
+    pub async fn try_status(&mut self) -> Result<GetStatusResponse, Status> {
         let device_id = self.device_id.clone();
         let request = self.authorized(GetStatusRequest { device_id });
-        let status = self.client.get_status(request).await;
-        status.expect("a status").into_inner()
+        Ok(self.client.get_status(request).await?.into_inner())
     }
 
     /// What the server is.

@@ -91,7 +91,10 @@ impl TestService {
         arguments: &[&str],
         catalog: Catalog,
     ) -> Self {
-        let line = ["ironflow-sync"].iter().chain(arguments);
+        let line = ["ironflow-sync"]
+            .iter()
+            .chain(unhurried(arguments))
+            .chain(arguments);
         let config = Config::try_parse_from(line).expect("arguments");
         let keyring = keyring(&config);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -154,6 +157,20 @@ impl TestService {
         let served = self.served.take().expect("stopped once");
         served.await.expect("no panic")
     }
+}
+
+/// Rates far beyond what tests do, unless their arguments speak of rates: most of them are in a hurry.
+fn unhurried(arguments: &[&str]) -> &'static [&'static str] {
+    const UNHURRIED: [&str; 4] = [
+        "--user-calls-per-s",
+        "1000000",
+        "--user-calls-burst",
+        "1000000",
+    ];
+    let speaks_of_rates = arguments
+        .iter()
+        .any(|argument| UNHURRIED.contains(argument));
+    if speaks_of_rates { &[] } else { &UNHURRIED }
 }
 
 /// What the arguments say of tokens; without a word of it, the secret of the tests.
