@@ -63,6 +63,12 @@ pub enum Refusal {
         /// The most there may be.
         limit: usize,
     },
+    /// More devices than a user may have.
+    #[error("device_id: expected one of the account's devices, it has {limit}, as many as it may")]
+    TooManyDevices {
+        /// The most there may be.
+        limit: usize,
+    },
     /// The process has more to do than it can. Nothing was done.
     #[error("the service is busy, try again; nothing was done")]
     Overloaded,

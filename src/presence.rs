@@ -22,12 +22,21 @@ const GATHERED_MAX: usize = 20_000;
 const WRITE_CHUNK: usize = 1_000;
 
 /// Gathers devices. Cheap to clone; all clones are one.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Presence {
     gathered: Arc<Mutex<HashMap<(Scope, DeviceId), Seen>>>,
+    account_devices_max: usize,
 }
 
 impl Presence {
+    /// Remembers so many devices of a user at most.
+    pub fn new(account_devices_max: usize) -> Self {
+        Self {
+            gathered: Arc::default(),
+            account_devices_max,
+        }
+    }
+
     /// A device was here. Never blocks.
     pub fn saw(&self, seen: Seen) {
         let mut gathered = self.lock();
@@ -70,7 +79,7 @@ impl Presence {
             key(a).cmp(&key(b))
         });
         for chunk in seen.chunks(WRITE_CHUNK) {
-            if let Err(fault) = store.record_seen(chunk).await {
+            if let Err(fault) = store.record_seen(chunk, self.account_devices_max).await {
                 tracing::warn!(cause = %fault, "devices could not be remembered");
             }
         }

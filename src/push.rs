@@ -16,11 +16,11 @@ use crate::domain::entity::MutationId;
 use crate::domain::item::{Item, Submission};
 use crate::domain::plan::{BatchContext, Plan, plan};
 use crate::domain::scope::{DeviceId, Scope};
-use crate::error::{CallError, Fault};
+use crate::error::{CallError, Fault, Refusal};
 use crate::feed::Feed;
 use crate::places::Places;
 use crate::store::Store;
-use crate::store::batch::{Author, Batch};
+use crate::store::batch::{Author, Batch, Recorded};
 use crate::store::device::DeviceInfo;
 use crate::turns::Turns;
 
@@ -72,6 +72,10 @@ pub struct PushRules {
     pub item_bytes_max: usize,
     /// See [`BatchContext::copy_bytes_max`].
     pub copy_bytes_max: usize,
+    /// Devices a user may have.
+    pub account_devices_max: usize,
+    /// Entities a user may have, deleted ones included.
+    pub account_entities_max: usize,
 }
 
 impl Push {
@@ -115,12 +119,14 @@ impl Push {
             let begun = Instant::now();
             let result = push.settle(&request).await;
             Span::current().record("duration_ms", begun.elapsed().as_millis() as u64);
-            let answers = result?;
-            report(&answers);
-            let mutations = request.batch.iter().map(mutation).collect();
-            Ok(PushResponse { answers, mutations })
+            let result = result?.map(|answers| {
+                report(&answers);
+                let mutations = request.batch.iter().map(mutation).collect();
+                PushResponse { answers, mutations }
+            });
+            Ok(result)
         };
-        self.in_turn(&scope, span, work).await
+        Ok(self.in_turn(&scope, span, work).await??)
     }
 
     /// Waits for the scope's turn and for a place, then runs work that its caller can not stop half way.
@@ -148,7 +154,7 @@ impl Push {
         })?)
     }
 
-    async fn settle(&self, request: &PushRequest) -> Result<Vec<Answer>, Fault> {
+    async fn settle(&self, request: &PushRequest) -> Result<Result<Vec<Answer>, Refusal>, Fault> {
         let context = self.context(&request.device, request.now);
         let items: Vec<&Item> = request
             .batch
@@ -156,21 +162,19 @@ impl Push {
             .filter_map(|submission| submission.item.as_ref().ok())
             .collect();
         let batch = self.store.begin(&request.scope).await?;
-        let snapshot = batch
+        let mut snapshot = batch
             .read(&items, &request.device, &context.catalog)
             .await?;
+        snapshot.room = Some(batch.room(self.rules.account_entities_max));
         let plan = plan(&snapshot, &request.batch, &context);
-        if request.validate_only {
+        let written = if request.validate_only {
             batch.discard().await?;
+            Ok(())
         } else {
-            let author = Author {
-                device: &request.device,
-                info: &request.info,
-                now: request.now,
-            };
-            self.commit(batch, &request.scope, &plan, &author).await?;
-        }
-        Ok(plan.answers)
+            let author = self.author(&request.device, &request.info, request.now);
+            self.commit(batch, &request.scope, &plan, &author).await?
+        };
+        Ok(written.map(|()| plan.answers))
     }
 
     fn context(&self, device: &DeviceId, now: Millis) -> BatchContext {
@@ -183,20 +187,39 @@ impl Push {
         }
     }
 
-    /// Writes a plan, and wakes those who watch.
+    fn author<'a>(&self, device: &'a DeviceId, info: &'a DeviceInfo, now: Millis) -> Author<'a> {
+        Author {
+            device,
+            info,
+            now,
+            devices_max: self
+                .rules
+                .account_devices_max
+                .try_into()
+                .unwrap_or(i64::MAX),
+        }
+    }
+
+    /// Writes a plan, and wakes those who watch; or nothing, if the device is one too many.
     async fn commit(
         &self,
         batch: Batch<'_>,
         scope: &Scope,
         plan: &Plan,
         author: &Author<'_>,
-    ) -> Result<(), Fault> {
+    ) -> Result<Result<(), Refusal>, Fault> {
         let before = batch.revision();
-        batch.write(plan, author).await?;
+        match batch.write(plan, author).await? {
+            Recorded::Known => (),
+            Recorded::OneTooMany => {
+                let limit = self.rules.account_devices_max;
+                return Ok(Err(Refusal::TooManyDevices { limit }));
+            }
+        }
         if plan.last_revision != before {
             self.feed.publish(scope, plan.last_revision);
         }
-        Ok(())
+        Ok(Ok(()))
     }
 }
 

@@ -95,7 +95,7 @@ pub async fn serve(
     let pushes = TaskTracker::new();
     let stop = CancellationToken::new();
     let feed = Feed::new();
-    let presence = Presence::default();
+    let presence = Presence::new(limits.account_devices_max);
     let catalog = Arc::new(service.catalog.clone());
     let retention = Retention::new(store.clone(), catalog, RetentionOptions::default());
     let admission = Admission::new(admission_rules(limits));
@@ -233,6 +233,8 @@ fn sync_service(
         catalog: catalog.clone(),
         item_bytes_max: limits.item_bytes_max,
         copy_bytes_max: copy_bytes_max(&limits),
+        account_devices_max: limits.account_devices_max,
+        account_entities_max: limits.account_entities_max,
     };
     let sync = Sync {
         push: Push::new(store.clone(), feed.clone(), places, pushes, rules),

@@ -184,6 +184,8 @@ impl<'a> Operator<'a> {
             catalog: Arc::new(self.rules.catalog.clone()),
             item_bytes_max: usize::MAX,
             copy_bytes_max: usize::MAX,
+            account_devices_max: usize::MAX,
+            account_entities_max: usize::MAX,
         };
         let places = Places::new(1, PLACE_WAIT);
         let push = Push::new(

@@ -79,6 +79,12 @@ pub struct Limits {
     /// Bytes of all messages that are being received or worked on
     #[arg(long, env = "IRONFLOW_RECEIVED_BYTES_MAX", default_value_t = 256 * 1024 * 1024, value_parser = at_least_one(), global = true)]
     pub received_bytes_max: usize,
+    /// Devices of one user
+    #[arg(long, env = "IRONFLOW_ACCOUNT_DEVICES_MAX", default_value_t = 100, value_parser = at_least_one(), global = true)]
+    pub account_devices_max: usize,
+    /// Entities of one user, deleted ones included
+    #[arg(long, env = "IRONFLOW_ACCOUNT_ENTITIES_MAX", default_value_t = 1_000_000, value_parser = at_least_one(), global = true)]
+    pub account_entities_max: usize,
 }
 
 fn at_least_one() -> RangedU64ValueParser<usize> {

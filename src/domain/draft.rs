@@ -29,6 +29,8 @@ pub(super) struct Draft<'a> {
     writes: Vec<EntityWrite>,
     write_of: HashMap<&'a EntityKey, usize>,
     versions: usize,
+    /// Entities that did not exist before.
+    created: usize,
     /// New entities of this batch that may be met by their duplicates, and when they began.
     recorded: Vec<(&'a EntityKey, Millis)>,
     copy_bytes: usize,
@@ -46,6 +48,7 @@ impl<'a> Draft<'a> {
             writes: Vec::new(),
             write_of: HashMap::new(),
             versions: 0,
+            created: 0,
             recorded: Vec::new(),
             copy_bytes: 0,
             inbox: Inbox::new(snapshot, &context.device, context.now),
@@ -135,6 +138,7 @@ impl<'a> Draft<'a> {
                 written,
                 possible_duplicate_of: self.inbox.duplicate_of(&item.key),
             },
+            Outcome::Write(..) if !self.has_room_for(&item.key) => self.no_room(),
             Outcome::Write(version, resolution, rule) => {
                 self.applied(item, version, resolution, rule)
             }

@@ -123,6 +123,8 @@ pub enum RejectionCode {
     TooLarge,
     /// Only the operator writes this.
     ReadOnly,
+    /// The account holds as much as it may.
+    QuotaExceeded,
     /// Another item of the group failed.
     GroupAborted,
     /// Not decided this time.

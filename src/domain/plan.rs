@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub open: Vec<Conflict>,
     /// What began at about the same time as the new entities of the batch: ids, and when.
     pub neighbours: HashMap<EntityKey, Vec<(Uuid, Millis)>>,
+    /// How many more entities the scope may hold; `None`: any number.
+    pub room: Option<usize>,
 }
 
 /// What else there is to read, once the entities of a batch are known: nothing, for most batches.

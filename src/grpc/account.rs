@@ -71,6 +71,8 @@ pub(super) fn server_info_response(
             calls_max: int32(limits.calls_max),
             watches_max: int32(limits.watches_max),
             call_wait_ms: millis(limits.call_wait()),
+            account_devices_max: int32(limits.account_devices_max),
+            account_entities_max: int32(limits.account_entities_max),
             received_bytes_max: i64::try_from(limits.received_bytes_max).unwrap_or(i64::MAX),
         }),
         entity_types: entity_types.collect(),

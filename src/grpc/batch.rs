@@ -224,6 +224,7 @@ fn rejection_result(rejection: Rejection) -> proto::SyncResult {
         RejectionCode::TooLarge => proto::ErrorCode::TooLarge,
         RejectionCode::ReadOnly => proto::ErrorCode::ReadOnly,
         RejectionCode::GroupAborted => proto::ErrorCode::GroupAborted,
+        RejectionCode::QuotaExceeded => proto::ErrorCode::QuotaExceeded,
         RejectionCode::RetryLater => proto::ErrorCode::RetryLater,
     };
     proto::SyncResult {

@@ -30,6 +30,7 @@ impl From<Refusal> for Status {
             Refusal::RateLimited { .. } => (Code::ResourceExhausted, "RATE_LIMITED"),
             Refusal::TooManyCalls { .. } => (Code::ResourceExhausted, "TOO_MANY_CALLS"),
             Refusal::TooManyStreams { .. } => (Code::ResourceExhausted, "TOO_MANY_STREAMS"),
+            Refusal::TooManyDevices { .. } => (Code::ResourceExhausted, "TOO_MANY_DEVICES"),
             Refusal::Overloaded => (Code::Unavailable, "OVERLOADED"),
             Refusal::CursorReset => (Code::FailedPrecondition, "CURSOR_RESET"),
             Refusal::TokenExpired => (Code::Unauthenticated, "TOKEN_EXPIRED"),
@@ -71,6 +72,10 @@ impl From<Refusal> for Status {
             Refusal::TooManyStreams { limit } => {
                 details.add_quota_failure_violation("user.watches", under_way(*limit));
                 details.set_retry_info(Some(retry_delay()));
+            }
+            Refusal::TooManyDevices { limit } => {
+                let most = format!("at most {limit} of an account");
+                details.add_quota_failure_violation("account.devices", most);
             }
             Refusal::Overloaded | Refusal::ShuttingDown | Refusal::KeysMissing => {
                 details.set_retry_info(Some(retry_delay()));

@@ -16,7 +16,6 @@ use crate::domain::resolve::{
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::version::Version;
 use crate::error::{CallError, Fault, FieldProblem, Refusal};
-use crate::store::batch::Author;
 use crate::store::device::DeviceInfo;
 
 /// A person's decision about a conflict.
@@ -157,19 +156,18 @@ impl Push {
             batch.discard().await?;
             return Ok(Err(refusal));
         }
-        let author = Author {
-            device: &request.device,
-            info: &DeviceInfo::default(),
-            now: request.now,
-        };
+        let info = DeviceInfo::default();
+        let author = self.author(&request.device, &info, request.now);
         let closed = resolved.plan.inbox.conflicts.iter();
         let mut closed = closed.map(|(_, conflict)| conflict);
         let conflict = closed
             .find(|closed| closed.id == conflict.id)
             .unwrap_or(&conflict)
             .clone();
-        self.commit(batch, &request.scope, &resolved.plan, &author)
-            .await?;
+        let written = self.commit(batch, &request.scope, &resolved.plan, &author);
+        if let Err(refusal) = written.await? {
+            return Ok(Err(refusal));
+        }
         Ok(Ok(ResolveResponse {
             status: resolved.status,
             conflict,
@@ -197,21 +195,22 @@ impl Push {
         let source = request.source;
         let work = async move {
             let begun = Instant::now();
-            let (status, copy) = push.bring_back(&request).await?;
+            let settled = push.bring_back(&request).await?;
+            let status = settled.as_ref().ok();
             Span::current()
                 .record("duration_ms", begun.elapsed().as_millis() as u64)
-                .record("status", field::debug(status));
+                .record("status", status.map(|(status, _)| field::debug(*status)));
             tracing::info!("wish for an old version settled");
-            Ok((status, copy))
+            Ok(settled)
         };
-        let (status, copy) = self.in_turn(&scope, span, work).await?;
+        let (status, copy) = self.in_turn(&scope, span, work).await??;
         Ok(restore_response(status, source, copy)?)
     }
 
     async fn bring_back(
         &self,
         request: &RestoreRequest,
-    ) -> Result<(RestoreStatus, Option<ServerCopy>), Fault> {
+    ) -> Result<Result<(RestoreStatus, Option<ServerCopy>), Refusal>, Fault> {
         let key = &request.key;
         let mutation = restoration(request);
         let context = self.context(&request.device, request.now);
@@ -234,19 +233,18 @@ impl Push {
         let copy = restored.copy.map(|copy| told_to(&request.device, copy));
         match restored.status {
             RestoreStatus::Restored | RestoreStatus::Moved => {
-                let author = Author {
-                    device: &request.device,
-                    info: &DeviceInfo::default(),
-                    now: request.now,
-                };
-                self.commit(batch, &request.scope, &restored.plan, &author)
-                    .await?;
+                let info = DeviceInfo::default();
+                let author = self.author(&request.device, &info, request.now);
+                let written = self.commit(batch, &request.scope, &restored.plan, &author);
+                if let Err(refusal) = written.await? {
+                    return Ok(Err(refusal));
+                }
             }
             RestoreStatus::NoSuchSource
             | RestoreStatus::SourceRemoved
             | RestoreStatus::OutOfVersions => batch.discard().await?,
         }
-        Ok((restored.status, copy))
+        Ok(Ok((restored.status, copy)))
     }
 }
 

@@ -14,7 +14,7 @@ pub(super) use rows::{content, stored};
 use tokio_postgres::types::ToSql;
 
 use super::Store;
-use super::columns::system_time;
+use super::columns::{system_time, unexpected};
 use super::device::{DeviceInfo, RECORD_DEVICE};
 use super::session::{Parameters, Session};
 use crate::domain::clock::Millis;
@@ -32,6 +32,8 @@ pub struct Batch<'a> {
     session: Session,
     scope: &'a Scope,
     revision: Revision,
+    /// Entities of the scope, deleted ones included.
+    entities: i64,
     /// Whether any conflict of the scope is open.
     conflicts_open: bool,
 }
@@ -44,6 +46,17 @@ pub struct Author<'a> {
     pub info: &'a DeviceInfo,
     /// The server's clock.
     pub now: Millis,
+    /// Devices the scope may have.
+    pub devices_max: i64,
+}
+
+/// Whether the device of a batch is one of its scope's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recorded {
+    /// It is, and the batch is written.
+    Known,
+    /// It would be one too many, and nothing is written.
+    OneTooMany,
 }
 
 impl Store {
@@ -63,6 +76,7 @@ impl Store {
             session,
             scope,
             revision: Revision::new(locked.try_get("revision")?),
+            entities: locked.try_get("entities")?,
             conflicts_open: open_conflicts > 0,
         })
     }
@@ -74,11 +88,18 @@ impl Batch<'_> {
         self.revision
     }
 
-    /// Writes what a plan says and commits: all of it, or nothing.
+    /// How many more entities the scope may hold.
+    pub fn room(&self, entities_max: usize) -> usize {
+        let held = usize::try_from(self.entities).unwrap_or_default();
+        entities_max.saturating_sub(held)
+    }
+
+    /// Writes what a plan says and commits: all of it, or nothing. Nothing, too, if the scope may not
+    /// have so many devices.
     ///
     /// The lock already makes sure that it fits what is stored. The statements say so once
     /// more, and a count that is off ends the batch without a trace.
-    pub async fn write(self, plan: &Plan, author: &Author<'_>) -> Result<(), Fault> {
+    pub async fn write(self, plan: &Plan, author: &Author<'_>) -> Result<Recorded, Fault> {
         if plan.last_revision != self.revision || !plan.inbox.is_empty() {
             self.write_versions(&plan.writes, author).await?;
             self.write_inbox(&plan.inbox, author).await?;
@@ -94,7 +115,7 @@ impl Batch<'_> {
             self.run(ADVANCE_SCOPE, &advance, 1).await?;
         }
         let info = author.info;
-        let parameters: [&(dyn ToSql + Sync); 7] = [
+        let parameters: [&(dyn ToSql + Sync); 8] = [
             &self.scope.as_str(),
             &author.device.as_str(),
             &info.label,
@@ -102,9 +123,17 @@ impl Batch<'_> {
             &info.app_version,
             &info.pending_count,
             &system_time(author.now),
+            &author.devices_max,
         ];
-        self.touch(RECORD_DEVICE, &parameters).await?;
-        self.commit().await
+        let recorded = self.query(RECORD_DEVICE, &parameters).await?;
+        let known = recorded.first().ok_or_else(|| unexpected("known"))?;
+        if known.try_get("known")? {
+            self.commit().await?;
+            Ok(Recorded::Known)
+        } else {
+            self.discard().await?;
+            Ok(Recorded::OneTooMany)
+        }
     }
 
     /// Ends a batch that shall leave no trace.

@@ -69,10 +69,11 @@ pub struct Waiting {
 }
 
 impl Store {
-    /// Remembers that devices were here; each device once.
-    pub async fn record_seen(&self, seen: &[Seen]) -> Result<(), Fault> {
+    /// Remembers that devices were here; each device once. Of a user who has so many, no new ones.
+    pub async fn record_seen(&self, seen: &[Seen], devices_max: usize) -> Result<(), Fault> {
         let pulled = |seen: &Seen| seen.pulled.map(Revision::number);
-        let parameters: [&(dyn ToSql + Sync); 4] = [
+        let devices_max = i64::try_from(devices_max).unwrap_or(i64::MAX);
+        let parameters: [&(dyn ToSql + Sync); 5] = [
             &seen
                 .iter()
                 .map(|seen| seen.scope.as_str())
@@ -86,6 +87,7 @@ impl Store {
                 .map(|seen| system_time(seen.at))
                 .collect::<Vec<_>>(),
             &seen.iter().map(pulled).collect::<Vec<_>>(),
+            &devices_max,
         ];
         self.tell(Behalf::Keeper, RECORD_SEEN, &parameters).await?;
         Ok(())

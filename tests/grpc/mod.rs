@@ -3,7 +3,7 @@
 //! `rules`, `replays`, `groups`: section 3 of docs/protocol.md; `races`: many at once; `pull`, `watch`: section 6. `devices`: what
 //! is kept of them, and their clocks. `inbox`, `policies`, `queues`, `duplicates`: conflicts, and who settles them. `history`: what was before,
 //! and bringing it back. `bad_input`, `bad_calls`, `limits`, `verbatim`: what is refused,
-//! and what is not. `admission`: who is let in. `catalog`: entity types. `retention`: what goes at its age.
+//! and what is not. `admission`: who is let in. `quotas`: how much an account holds. `catalog`: entity types. `retention`: what goes at its age.
 //! `isolation`: users. `faults`, `sessions`, `outage`: what breaks. `service`,
 //! `shutdown`: what stands around the calls. `wire`: the bytes of apps in the field.
 
@@ -24,6 +24,7 @@ mod outage;
 mod policies;
 mod pull;
 mod queues;
+mod quotas;
 mod races;
 mod replays;
 mod retention;

@@ -76,6 +76,8 @@ async fn what_commits_while_nobody_reads_is_there_when_somebody_does() {
         catalog: Arc::new(Catalog::builtin()),
         item_bytes_max: 1_000,
         copy_bytes_max: 1_000,
+        account_devices_max: 1_000,
+        account_entities_max: 1_000,
     };
     let places = Places::new(2, LONG);
     let push = Push::new(
@@ -86,7 +88,7 @@ async fn what_commits_while_nobody_reads_is_there_when_somebody_does() {
         rules,
     );
     let catalog = Arc::new(Catalog::builtin());
-    let pull = Pull::new(store, catalog, Presence::default(), places);
+    let pull = Pull::new(store, catalog, Presence::new(1_000), places);
     let watch = Watch::new(pull, feed, LONG, CancellationToken::new());
     let request = PullRequest {
         scope: Scope::of(&user()),

@@ -11,7 +11,7 @@ use ironflow_sync::domain::scope::{DeviceId, Scope, UserId};
 use ironflow_sync::domain::version::{Revision, Version};
 use ironflow_sync::error::Fault;
 use ironflow_sync::store::Store;
-use ironflow_sync::store::batch::Author;
+use ironflow_sync::store::batch::{Author, Recorded};
 use ironflow_sync::store::device::DeviceInfo;
 use uuid::Uuid;
 
@@ -58,6 +58,7 @@ async fn push(store: &Store, write: EntityWrite) -> Result<(), Fault> {
         device: &DeviceId::new("phone").expect("an id"),
         info: &DeviceInfo::default(),
         now: Millis(1_700_000_000_000),
+        devices_max: 100,
     };
     let batch = store.begin(&scope).await?;
     let plan = Plan {
@@ -66,7 +67,8 @@ async fn push(store: &Store, write: EntityWrite) -> Result<(), Fault> {
         writes: vec![write],
         inbox: InboxWrites::default(),
     };
-    batch.write(&plan, &author).await?;
+    let recorded = batch.write(&plan, &author).await?;
+    assert_eq!(recorded, Recorded::Known);
     Ok(())
 }
 

@@ -97,7 +97,7 @@ const SEEKING: [(&str, &str); 33] = [
     ),
     // Their writing half is tried below.
     ("create_scope", ""),
-    ("record_device", "'mia-phone', 'x', 'x', 'x', 0, now()"),
+    ("record_device", "'mia-phone', 'x', 'x', 'x', 0, now(), 100"),
     (
         "write_conflicts",
         "'{{open}}', '{edit}', '{workout}', '{{contested}}', '{null}', '{mia-phone}', array[gen_random_uuid()],

@@ -1,9 +1,9 @@
-//! Answers to conflicts, and the room there is for what they carry.
+//! Answers to conflicts, and the room there is for what they carry; room for new entities.
 
 use super::Draft;
 use crate::domain::answer::{Answer, Conflicting, ServerCopy, Verdict, bytes};
 use crate::domain::conflict::ConflictId;
-use crate::domain::entity::Content;
+use crate::domain::entity::{Content, EntityKey};
 use crate::domain::item::{Change, Item, Rejection, RejectionCode, Submission};
 use crate::domain::settle::{later, propose};
 
@@ -40,6 +40,19 @@ impl<'a> Draft<'a> {
                  send this item again in a smaller batch",
                 self.context.copy_bytes_max
             ),
+        ))
+    }
+
+    /// Whether this entity exists, or may come to.
+    pub(super) fn has_room_for(&self, key: &EntityKey) -> bool {
+        let room = self.snapshot.room;
+        self.stored(key).is_some() || room.is_none_or(|room| self.created < room)
+    }
+
+    pub(super) fn no_room(&self) -> Answer {
+        Answer::Rejected(Rejection::new(
+            RejectionCode::QuotaExceeded,
+            "entity_id: expected an entity the account holds, it has no room for another;              what it holds can be changed and deleted",
         ))
     }
 

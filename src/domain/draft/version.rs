@@ -45,6 +45,7 @@ impl<'a> Draft<'a> {
             .duplicate_rule(edit.key)
             .and_then(|rule| began_at(rule, edit.document.as_deref()?));
         self.versions += 1;
+        self.created += usize::from(replaces.is_none());
         let new = NewVersion {
             version: edit.version,
             revision: self.snapshot.revision.after(self.versions),

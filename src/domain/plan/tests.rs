@@ -102,6 +102,64 @@ fn written(plan: &Plan) -> Vec<(u128, Vec<(i32, i64)>)> {
 }
 
 #[test]
+fn an_account_without_room_takes_edits_of_what_it_holds_and_nothing_new() {
+    let batch = [
+        edit(2, Put("new"), 0, 101),
+        edit(1, Put("edit"), 4, 102),
+        edit(3, Put("one too many"), 0, 103),
+        edit(2, Put("of the new one"), 1, 104),
+        edit(4, Delete, 0, 105),
+        edit(1, Delete, 5, 106),
+        // A deletion keeps its place, so that versions go on.
+        edit(5, Put("one too many"), 0, 107),
+    ];
+    let mut snapshot = holding(&[1]);
+    let answers = |snapshot: &Snapshot| briefs(&plan(snapshot, &batch, &context()));
+    snapshot.room = Some(1);
+    let one = [
+        "v1 Applied",
+        "v5 Applied",
+        "QuotaExceeded",
+        "v2 Applied",
+        "=0",
+        "v6 Applied",
+        "QuotaExceeded",
+    ];
+    assert_eq!(answers(&snapshot), one);
+    snapshot.room = Some(3);
+    assert!(
+        answers(&snapshot)
+            .iter()
+            .all(|answer| answer != "QuotaExceeded")
+    );
+    snapshot.room = None;
+    assert!(
+        answers(&snapshot)
+            .iter()
+            .all(|answer| answer != "QuotaExceeded")
+    );
+    snapshot.room = Some(0);
+    assert_eq!(answers(&snapshot)[0], "QuotaExceeded");
+}
+
+#[test]
+fn a_group_without_room_aborts_and_leaves_its_room_to_others() {
+    let batch = [
+        grouped("g", edit(1, Put("a"), 0, 101)),
+        grouped("g", edit(2, Put("b"), 0, 102)),
+        edit(3, Put("c"), 0, 103),
+    ];
+    let snapshot = Snapshot {
+        room: Some(1),
+        ..holding(&[])
+    };
+    let plan = plan(&snapshot, &batch, &context());
+    let expected = ["GroupAborted", "QuotaExceeded", "v1 Applied"];
+    assert_eq!(briefs(&plan), expected);
+    assert_eq!(written(&plan), [(3, vec![(1, 11)])]);
+}
+
+#[test]
 fn a_later_item_sees_what_an_earlier_one_did() {
     let batch = [
         edit(1, Put("a"), 0, 101),
