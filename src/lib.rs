@@ -16,6 +16,7 @@ pub mod admission;
 pub mod auth;
 pub mod commands;
 pub mod config;
+pub mod connections;
 pub mod domain;
 pub mod error;
 pub mod feed;

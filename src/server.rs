@@ -20,6 +20,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use crate::admission::{Admission, AdmissionRules};
 use crate::config::{Config, Limits};
+use crate::connections;
 use crate::domain::catalog::Catalog;
 use crate::feed::{Feed, FeedOptions};
 use crate::grpc::admission::Limited;
@@ -126,7 +127,13 @@ pub async fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .add_service(sync)
-        .serve_with_incoming_shutdown(incoming(listener)?, stop.clone().cancelled_owned());
+        .serve_with_incoming_shutdown(
+            connections::limited(
+                incoming(listener)?,
+                connections::room(limits.connections_max),
+            ),
+            stop.clone().cancelled_owned(),
+        );
     let options = FeedOptions {
         notify: config.watching.notify,
         poll_interval: config.watching.poll_interval(),

@@ -10,13 +10,14 @@ const FILE_LINES_MAX: usize = 400;
 
 /// Which modules of the crate each module may name. Everybody may name `domain` and `error`;
 /// `domain` names nobody.
-const IMPORTS: [(&str, &[&str]); 23] = [
+const IMPORTS: [(&str, &[&str]); 24] = [
     ("admission", &[]),
     ("places", &[]),
     ("domain", &[]),
     ("error", &[]),
     ("auth", &[]),
     ("config", &[]),
+    ("connections", &[]),
     ("keyring", &["auth", "config"]),
     ("telemetry", &[]),
     ("postgres", &[]),
@@ -53,6 +54,7 @@ const IMPORTS: [(&str, &[&str]); 23] = [
         &[
             "admission",
             "config",
+            "connections",
             "feed",
             "grpc",
             "keyring",
@@ -87,8 +89,8 @@ const IMPORTS: [(&str, &[&str]); 23] = [
 const ONLYS: [(&str, &[&str], &str); 21] = [
     (
         "tonic",
-        &["grpc", "server"],
-        "only grpc and server know gRPC",
+        &["grpc", "server", "connections"],
+        "only grpc, server and connections know gRPC",
     ),
     ("prost", &["grpc"], "only grpc knows protobuf"),
     (
@@ -158,6 +160,7 @@ const ONLYS: [(&str, &[&str], &str); 21] = [
             "presence",
             "turns",
             "places",
+            "connections",
             "admission",
             "status",
             "history",

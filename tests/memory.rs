@@ -1,14 +1,11 @@
 //! What readers that have stopped reading cost the service: a page each, not a backlog.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
-
 use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::support::service::{SECRET, token};
+use crate::support::program::Program;
+use crate::support::service::token;
 use crate::support::{Device, TestDatabase, put};
 
 const WATCHES: usize = 20;
@@ -19,59 +16,12 @@ const ITEMS: usize = 150;
 /// What a watch may hold: a page of about 1 MiB, as rows, as messages and as bytes to send.
 const PER_WATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
-/// The program, so that its memory is its own.
-struct Program(Child);
-
-impl Program {
-    fn start(database: &TestDatabase) -> (Self, String) {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ironflow-sync"))
-            .args([
-                "--listen",
-                "127.0.0.1:0",
-                "--log",
-                "error",
-                "--jwt-secret",
-                SECRET,
-            ])
-            .args(["--database-url", &database.url()])
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the program runs");
-        let mut line = String::new();
-        let out = child.stdout.take().expect("piped");
-        BufReader::new(out)
-            .read_line(&mut line)
-            .expect("its first line");
-        let (_, address) = line.trim().split_once("is ready on ").expect("an address");
-        (Self(child), format!("http://{address}"))
-    }
-
-    fn resident_bytes(&self) -> usize {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()));
-        let status = status.expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB"));
-        1024 * kibibytes
-            .expect("a size")
-            .trim()
-            .parse::<usize>()
-            .expect("a number")
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_readers_cost_a_page_each_however_much_happens() {
     let database = TestDatabase::new().await;
-    let (program, address) = Program::start(&database);
+    let program = Program::start(&database, &[]);
     let connect = async || {
-        let client = SyncServiceClient::connect(address.clone()).await;
+        let client = SyncServiceClient::connect(program.url()).await;
         client.expect("it listens")
     };
     // On a connection of its own: unread streams use up the window of theirs.

@@ -85,6 +85,9 @@ pub struct Limits {
     /// Entities of one user, deleted ones included
     #[arg(long, env = "IRONFLOW_ACCOUNT_ENTITIES_MAX", default_value_t = 1_000_000, value_parser = at_least_one(), global = true)]
     pub account_entities_max: usize,
+    /// Connections at once; more are closed as they come
+    #[arg(long, env = "IRONFLOW_CONNECTIONS_MAX", default_value_t = 20_000, value_parser = at_least_one(), global = true)]
+    pub connections_max: usize,
 }
 
 fn at_least_one() -> RangedU64ValueParser<usize> {

@@ -73,6 +73,7 @@ pub(super) fn server_info_response(
             call_wait_ms: millis(limits.call_wait()),
             account_devices_max: int32(limits.account_devices_max),
             account_entities_max: int32(limits.account_entities_max),
+            connections_max: int32(limits.connections_max),
             received_bytes_max: i64::try_from(limits.received_bytes_max).unwrap_or(i64::MAX),
         }),
         entity_types: entity_types.collect(),

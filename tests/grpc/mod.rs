@@ -3,7 +3,7 @@
 //! `rules`, `replays`, `groups`: section 3 of docs/protocol.md; `races`: many at once; `pull`, `watch`: section 6. `devices`: what
 //! is kept of them, and their clocks. `inbox`, `policies`, `queues`, `duplicates`: conflicts, and who settles them. `history`: what was before,
 //! and bringing it back. `bad_input`, `bad_calls`, `limits`, `verbatim`: what is refused,
-//! and what is not. `admission`: who is let in. `quotas`: how much an account holds. `catalog`: entity types. `retention`: what goes at its age.
+//! and what is not. `admission`: who is let in. `quotas`: how much an account holds. `floods`: what no client would send. `catalog`: entity types. `retention`: what goes at its age.
 //! `isolation`: users. `faults`, `sessions`, `outage`: what breaks. `service`,
 //! `shutdown`: what stands around the calls. `wire`: the bytes of apps in the field.
 
@@ -15,6 +15,7 @@ mod convergence;
 mod devices;
 mod duplicates;
 mod faults;
+mod floods;
 mod groups;
 mod history;
 mod inbox;

@@ -4,8 +4,10 @@
 
 pub mod database;
 pub mod device;
+pub mod frames;
 pub mod history;
 pub mod inbox;
+pub mod program;
 pub mod server;
 pub mod service;
 pub mod web;
