@@ -21,8 +21,10 @@ use crate::keyring::Keyring;
 use crate::postgres::{Cluster, ClusterConfig};
 use crate::server::{self, Service};
 use crate::store::Store;
+use crate::store::address::Address;
 use crate::store::migrations::migrate;
 use crate::telemetry;
+use crate::tls::Certificates;
 
 use welcome::{SignIn, Welcome};
 
@@ -33,8 +35,6 @@ const TRIAL_TOKEN_HOURS: u32 = 30 * 24;
 /// Why a command failed, for people.
 #[derive(Debug, ThisError)]
 enum CommandError {
-    #[error("DATABASE_URL: expected something like postgres://user:password@host/database")]
-    DatabaseUrl(#[source] tokio_postgres::Error),
     #[error("{address} can not be listened on; choose another with IRONFLOW_LISTEN or --listen")]
     Listen {
         address: std::net::SocketAddr,
@@ -68,6 +68,13 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     // Listen to signals from here on: none may kill a half-started service.
     let shutdown = shutdown_signal()?;
     secret::check(config)?;
+    let certificates = Certificates::load(&config.tls)?;
+    if certificates.is_none() && !address.ip().to_canonical().is_loopback() {
+        tracing::warn!(
+            "IRONFLOW_TLS_CERT is not set: tokens and data travel in the clear, unless a proxy in front \
+             does TLS"
+        );
+    }
     let for_development = secret::is_for_development(config);
     let data_dir = config.database.data_dir();
 
@@ -87,6 +94,7 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
         database: &database,
         data_dir: &data_dir,
         sign_in,
+        certificates: certificates.as_ref(),
     };
     print(&welcome.to_string());
 
@@ -94,6 +102,7 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
         store: database.store.clone(),
         keyring,
         catalog,
+        certificates,
     };
     let served = server::serve(service, config, listener, shutdown).await;
     database.close().await;
@@ -155,9 +164,9 @@ impl Database {
         let settings = &config.database;
         let connections_max = usize::from(settings.database_connections_max);
         if let Some(url) = &settings.database_url {
-            let url = url.parse().map_err(CommandError::DatabaseUrl)?;
+            let address = Address::parse(url)?;
             return Ok(Self {
-                store: Store::new(url, connections_max)?,
+                store: Store::new(address, connections_max)?,
                 cluster: None,
             });
         }

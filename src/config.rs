@@ -2,6 +2,7 @@
 
 mod auth;
 mod limits;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use auth::{Auth, Preset, SignatureAlgorithm};
 pub use limits::Limits;
+pub use tls::Tls;
 
 /// The sync backend of offline-first workout apps.
 #[derive(Debug, Clone, Parser)]
@@ -28,6 +30,9 @@ pub struct Config {
     /// Where and how to listen.
     #[command(flatten)]
     pub listen: Listen,
+    /// How callers' connections are encrypted.
+    #[command(flatten)]
+    pub tls: Tls,
     /// What callers may ask for.
     #[command(flatten)]
     pub limits: Limits,

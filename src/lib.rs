@@ -5,7 +5,7 @@
 //! [`server`] puts it all together, [`push`] is the life of a batch, [`domain::decide`] the rules,
 //! [`store::batch`] how they become durable; [`pull`] reads what changed, [`watch`] follows it, woken
 //! by [`feed`]; [`retention`] removes what is old. Who calls decides [`auth`], with the keys of [`keyring`];
-//! how much, [`admission`] and [`places`].
+//! how much, [`admission`] and [`places`]. [`tls`] encrypts what is said.
 //!
 //! The onlys, checked by `tests/architecture.rs`: only `domain` decides; only `store` speaks SQL;
 //! only `grpc` and `server` know tonic and prost; only `config` reads the environment; only
@@ -34,5 +34,6 @@ pub mod server;
 pub mod status;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod turns;
 pub mod watch;

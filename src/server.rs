@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::Either;
 use http::HeaderValue;
 use nix::sys::socket::sockopt::TcpUserTimeout;
 use thiserror::Error;
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
+use tonic::transport::server::{Connected, TcpIncoming};
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
@@ -36,6 +37,7 @@ use crate::pull::Pull;
 use crate::push::{Push, PushRules};
 use crate::retention::{Retention, RetentionOptions};
 use crate::store::Store;
+use crate::tls::{Certificates, Connection};
 use crate::watch::Watch;
 
 /// How often the health status is brought up to date. Also bounds how long it stays wrong.
@@ -79,19 +81,22 @@ pub struct Service {
     pub keyring: Keyring,
     /// What is known of entity types.
     pub catalog: Catalog,
+    /// How callers' connections are encrypted; `None`: not at all.
+    pub certificates: Option<Certificates>,
 }
 
 /// Serves on `listener` until `shutdown` ends, then drains: new connections are refused, streams
 /// end, calls under way get `listen.drain_timeout()`. Work a batch has begun is never cut short by a
 /// caller.
 pub async fn serve(
-    service: Service,
+    mut service: Service,
     config: &Config,
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let store = service.store.clone();
     let keyring = service.keyring.clone();
+    let certificates = service.certificates.take();
     let limits = &config.limits;
     let pushes = TaskTracker::new();
     let stop = CancellationToken::new();
@@ -126,14 +131,18 @@ pub async fn serve(
         .add_service(health_service)
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
-        .add_service(sync)
-        .serve_with_incoming_shutdown(
-            connections::limited(
-                incoming(listener)?,
-                connections::room(limits.connections_max),
-            ),
-            stop.clone().cancelled_owned(),
-        );
+        .add_service(sync);
+    let stopping = stop.clone().cancelled_owned();
+    let room = connections::room(limits.connections_max);
+    let incoming = connections::limited(incoming(listener)?, room);
+    let server = match &certificates {
+        Some(certificates) => {
+            // Once more: who has shaken hands has to say something soon, too.
+            let incoming = connections::limited(certificates.around(Box::pin(incoming)), room);
+            Either::Left(server.serve_with_incoming_shutdown(incoming, stopping))
+        }
+        None => Either::Right(server.serve_with_incoming_shutdown(incoming, stopping)),
+    };
     let options = FeedOptions {
         notify: config.watching.notify,
         poll_interval: config.watching.poll_interval(),
@@ -141,6 +150,9 @@ pub async fn serve(
     let background = TaskTracker::new();
     let stopping = stop.clone();
     background.spawn(async move { keyring.run(stopping).await });
+    if let Some(certificates) = certificates {
+        background.spawn(certificates.run(stop.clone()));
+    }
     let stopping = stop.clone();
     let feed_store = store.clone();
     background.spawn(async move { feed.run(&feed_store, options, stopping).await });
@@ -175,6 +187,13 @@ pub async fn serve(
         Err(_) => tracing::warn!("calls were still under way when the drain timeout passed"),
     }
     Ok(())
+}
+
+/// Who is at the other end is in the token, and nowhere else.
+impl<IO> Connected for Connection<IO> {
+    type ConnectInfo = ();
+
+    fn connect_info(&self) -> Self::ConnectInfo {}
 }
 
 /// Connections as they come in. What is set on the listener they inherit.
@@ -222,6 +241,7 @@ fn sync_service(
         store,
         keyring,
         catalog,
+        certificates: _,
     } = service;
     let Around {
         admission,

@@ -1,5 +1,6 @@
 //! The only place with SQL: one statement per file in `store/sql`, called from one file per task.
 
+pub mod address;
 pub mod batch;
 mod columns;
 mod conflict;
@@ -12,6 +13,7 @@ pub mod migrations;
 pub mod page;
 pub mod retention;
 mod session;
+mod tls;
 
 use std::time::Duration;
 
@@ -19,7 +21,8 @@ use deadpool_postgres::{
     Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
 };
 use thiserror::Error;
-use tokio_postgres::{Config, NoTls};
+
+use address::Address;
 
 use crate::error::Fault;
 
@@ -47,7 +50,7 @@ pub const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s 
 pub struct Store {
     pool: Pool,
     /// For sessions outside the pool.
-    config: Config,
+    address: Address,
 }
 
 /// Settings no pool can be made from.
@@ -56,8 +59,10 @@ pub struct Store {
 pub struct BadPool(#[from] deadpool_postgres::BuildError);
 
 impl Store {
-    /// A store on the database `config` names. Connects when first used.
-    pub fn new(mut config: Config, connections_max: usize) -> Result<Self, BadPool> {
+    /// A store on the database that `address` names. Connects when first used.
+    pub fn new(address: impl Into<Address>, connections_max: usize) -> Result<Self, BadPool> {
+        let mut address = address.into();
+        let config = &mut address.config;
         let options = [config.get_options().unwrap_or_default(), SESSION_OPTIONS].join(" ");
         config
             .options(options.trim_start())
@@ -66,15 +71,18 @@ impl Store {
             .tcp_user_timeout(CONNECTION_WAIT)
             .keepalives_idle(Duration::from_secs(30));
         let recycling_method = RecyclingMethod::Fast;
-        let manager =
-            Manager::from_config(config.clone(), NoTls, ManagerConfig { recycling_method });
+        let manager = Manager::from_config(
+            config.clone(),
+            address.tls.clone(),
+            ManagerConfig { recycling_method },
+        );
         let pool = Pool::builder(manager)
             .max_size(connections_max)
             .runtime(Runtime::Tokio1)
             .wait_timeout(Some(CONNECTION_WAIT))
             .create_timeout(Some(CONNECTION_WAIT))
             .build()?;
-        Ok(Self { pool, config })
+        Ok(Self { pool, address })
     }
 
     /// Whether Postgres answers. While all connections are in use it does.

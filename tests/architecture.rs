@@ -10,7 +10,7 @@ const FILE_LINES_MAX: usize = 400;
 
 /// Which modules of the crate each module may name. Everybody may name `domain` and `error`;
 /// `domain` names nobody.
-const IMPORTS: [(&str, &[&str]); 24] = [
+const IMPORTS: [(&str, &[&str]); 25] = [
     ("admission", &[]),
     ("places", &[]),
     ("domain", &[]),
@@ -20,6 +20,7 @@ const IMPORTS: [(&str, &[&str]); 24] = [
     ("connections", &[]),
     ("keyring", &["auth", "config"]),
     ("telemetry", &[]),
+    ("tls", &["config"]),
     ("postgres", &[]),
     ("store", &[]),
     ("feed", &["store"]),
@@ -64,6 +65,7 @@ const IMPORTS: [(&str, &[&str]); 24] = [
             "push",
             "retention",
             "store",
+            "tls",
             "watch",
         ],
     ),
@@ -81,12 +83,13 @@ const IMPORTS: [(&str, &[&str]); 24] = [
             "server",
             "store",
             "telemetry",
+            "tls",
         ],
     ),
 ];
 
 /// Words that only some files may hold: the word, where, and why.
-const ONLYS: [(&str, &[&str], &str); 21] = [
+const ONLYS: [(&str, &[&str], &str); 23] = [
     (
         "tonic",
         &["grpc", "server", "connections"],
@@ -131,6 +134,16 @@ const ONLYS: [(&str, &[&str], &str); 21] = [
         "only auth knows how tokens are made",
     ),
     ("hyper", &["keyring/source"], "only key sets are fetched"),
+    (
+        "rustls",
+        &["tls", "store/tls", "store/address", "keyring/source"],
+        "whom to trust is decided in few places",
+    ),
+    (
+        "dangerous()",
+        &["store/tls"],
+        "only for Postgres is anything less than name and chain ever checked",
+    ),
     ("toml::", &["domain/catalog"], "only the catalog is TOML"),
     (
         "jsonschema::",
@@ -172,6 +185,7 @@ const ONLYS: [(&str, &[&str], &str); 21] = [
             "main",
             "postgres",
             "keyring",
+            "tls",
         ],
         "a pure core",
     ),

@@ -31,7 +31,7 @@ pub fn folder() -> TempDir {
 }
 
 /// The program, without what the environment of the tests may say.
-fn program(arguments: &[&str]) -> Command {
+pub fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ironflow-sync"));
     command.args(arguments);
     for variable in [
@@ -42,6 +42,10 @@ fn program(arguments: &[&str]) -> Command {
         "IRONFLOW_LISTEN",
         "IRONFLOW_DATA_DIR",
         "IRONFLOW_CATALOG",
+        "IRONFLOW_TLS_CERT",
+        "IRONFLOW_TLS_KEY",
+        "IRONFLOW_TLS_CLIENT_CA",
+        "IRONFLOW_LOG",
     ] {
         command.env_remove(variable);
     }
@@ -52,7 +56,7 @@ fn output(arguments: &[&str]) -> Output {
     program(arguments).output().expect("the program runs")
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

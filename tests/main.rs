@@ -1,6 +1,7 @@
 //! All tests of the service, in one binary. Where to look: `architecture` the rules of the house,
 //! `commands` the program, `embedded` the private Postgres, `store` what lies below gRPC, `grpc` the
-//! service as a device sees it, `killed` kill -9 of everything, `library` shared reference data, `examples` the examples, `tokens` who may call.
+//! service as a device sees it, `killed` kill -9 of everything, `library` shared reference data, `examples` the examples, `tokens` who may call,
+//! `tls` encryption, towards callers and towards Postgres.
 
 mod architecture;
 mod commands;
@@ -12,4 +13,5 @@ mod library;
 mod memory;
 mod store;
 mod support;
+mod tls;
 mod tokens;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::Database;
 use crate::config::{Auth, Preset};
+use crate::tls::Certificates;
 
 /// A workout to try the service with: `{"title":"Push day","exercises":[]}` in base64, as JSON
 /// callers of gRPC write bytes.
@@ -22,6 +23,8 @@ pub(super) struct Welcome<'a> {
     pub(super) data_dir: &'a Path,
     /// Where tokens come from.
     pub(super) sign_in: SignIn,
+    /// How connections are encrypted.
+    pub(super) certificates: Option<&'a Certificates>,
 }
 
 /// Where tokens come from.
@@ -53,9 +56,10 @@ impl SignIn {
 impl fmt::Display for Welcome<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = self.address;
+        let tls = self.certificates.map_or("", |_| " with TLS");
         writeln!(
             f,
-            "Ironflow Sync {} is ready on {address}",
+            "Ironflow Sync {} is ready on {address}{tls}",
             env!("CARGO_PKG_VERSION")
         )?;
         match &self.database.cluster {
@@ -111,21 +115,34 @@ impl fmt::Display for Welcome<'_> {
             "Paste this to push a workout as user {}:\n",
             super::TRIAL_USER
         )?;
-        writeln!(f, "{}", call(address, token))
+        writeln!(f, "{}", call(address, token, self.certificates))
     }
 }
 
 /// A call that works as printed.
-fn call(address: SocketAddr, token: &str) -> String {
+fn call(address: SocketAddr, token: &str, certificates: Option<&Certificates>) -> String {
     // An address to listen on everywhere is none to call.
     let host = match address.ip() {
         ip if ip.is_unspecified() => format!("127.0.0.1:{}", address.port()),
         _ => address.to_string(),
     };
+    let security = certificates.map_or("-plaintext".to_owned(), with_tls);
     format!(
-        "grpcurl -plaintext -H 'authorization: Bearer {token}' -d '{{\"device_id\":\"my-phone\",\
+        "grpcurl {security} -H 'authorization: Bearer {token}' -d '{{\"device_id\":\"my-phone\",\
          \"items\":[{{\"entity_type\":\"workout\",\"entity_id\":\"{TRIAL_ENTITY}\",\
          \"operation\":\"create\",\"data\":\"{TRIAL_DATA}\"}}]}}' {host} \
          ironflow.sync.v1.SyncService/Sync"
     )
+}
+
+/// What makes grpcurl trust the certificate whoever signed it, and call the service by the name it is for.
+fn with_tls(certificates: &Certificates) -> String {
+    let mut flags = format!("-cacert '{}'", certificates.file().display());
+    if let Some(name) = certificates.name() {
+        flags.push_str(&format!(" -authority {name}"));
+    }
+    if certificates.asks_callers() {
+        flags.push_str(" -cert YOURS.pem -key YOURS-KEY.pem");
+    }
+    flags
 }

@@ -6,6 +6,7 @@ use deadpool_postgres::PoolError;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
+use super::tls::TlsError;
 use crate::error::Fault;
 
 impl From<Error> for Fault {
@@ -13,6 +14,9 @@ impl From<Error> for Fault {
     fn from(error: Error) -> Self {
         let Some(from_server) = error.as_db_error() else {
             // Not from the server: the connection is gone or never was, or we misread an answer.
+            if let Some(refused) = tls_error(&error) {
+                return Self::Unavailable(refused.into());
+            }
             return match io_error(&error) {
                 Some(io) => Self::Unavailable(io.into()),
                 None if error.is_closed() => Self::Unavailable(error.into()),
@@ -44,6 +48,13 @@ impl From<PoolError> for Fault {
             | PoolError::PostCreateHook(_) => Self::Unavailable(error.into()),
         }
     }
+}
+
+/// Why there is no TLS, if that is what went wrong.
+fn tls_error(error: &Error) -> Option<String> {
+    let tls = error.source()?.downcast_ref::<TlsError>()?;
+    let cause = tls.source().map(|cause| format!(": {cause}"));
+    Some(format!("{tls}{}", cause.unwrap_or_default()))
 }
 
 /// What the operating system said of the connection, if that is what went wrong.

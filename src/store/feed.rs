@@ -3,9 +3,10 @@
 
 use std::future::poll_fn;
 
-use tokio_postgres::{AsyncMessage, NoTls};
+use tokio_postgres::AsyncMessage;
 
 use super::Store;
+use super::address::Address;
 use super::columns::{parsed, revision};
 use super::session::Behalf;
 use crate::domain::scope::Scope;
@@ -41,7 +42,8 @@ impl Store {
 
     /// Exchanges signals over a session of its own until that breaks, and says why it did.
     pub async fn exchange(&self, signals: &impl Signals) -> Fault {
-        let (client, mut connection) = match self.config.connect(NoTls).await {
+        let Address { config, tls } = &self.address;
+        let (client, mut connection) = match config.connect(tls.clone()).await {
             Ok(connected) => connected,
             Err(error) => return error.into(),
         };

@@ -14,6 +14,7 @@ use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
 use ironflow_sync::keyring::Keyring;
 use ironflow_sync::server::{ServeError, Service, serve};
 use ironflow_sync::store::Store;
+use ironflow_sync::tls::Certificates;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -97,6 +98,7 @@ impl TestService {
             .chain(arguments);
         let config = Config::try_parse_from(line).expect("arguments");
         let keyring = keyring(&config);
+        let certificates = Certificates::load(&config.tls).expect("files");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel();
@@ -108,6 +110,7 @@ impl TestService {
                 store,
                 keyring,
                 catalog,
+                certificates,
             };
             serve(service, &config, listener, shutdown).await
         });

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use http::{HeaderMap, HeaderName};
 use prost::Message;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
@@ -26,13 +26,24 @@ pub async fn http(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> HttpAnswer {
+    let stream = TcpStream::connect(address).await.expect("connects");
+    http_over(stream, address, method_and_path, headers, body).await
+}
+
+/// Sends one request over a connection that was made for it.
+pub async fn http_over(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    address: SocketAddr,
+    method_and_path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> HttpAnswer {
     let mut head =
         format!("{method_and_path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
-    let mut stream = TcpStream::connect(address).await.expect("connects");
     stream.write_all(head.as_bytes()).await.expect("sent");
     stream.write_all(body).await.expect("sent");
     let mut answer = Vec::new();
@@ -47,13 +58,26 @@ pub async fn grpc_web(
     headers: &[(&str, &str)],
     message: &[u8],
 ) -> HttpAnswer {
+    let stream = TcpStream::connect(address).await.expect("connects");
+    grpc_web_over(stream, address, token, headers, message).await
+}
+
+/// The same over a connection that was made for it.
+pub async fn grpc_web_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    address: SocketAddr,
+    token: &str,
+    headers: &[(&str, &str)],
+    message: &[u8],
+) -> HttpAnswer {
     let bearer = format!("Bearer {token}");
     let own = [
         ("content-type", "application/grpc-web+proto"),
         ("authorization", bearer.as_str()),
     ];
     let path = "POST /ironflow.sync.v1.SyncService/Sync";
-    http(address, path, &[&own, headers].concat(), &frame(message)).await
+    let headers = [&own, headers].concat();
+    http_over(stream, address, path, &headers, &frame(message)).await
 }
 
 /// A message as it stands in the stream: not compressed, its length, its bytes.
