@@ -7,13 +7,14 @@ mod claims;
 mod jwks;
 mod keys;
 
-pub use claims::Rules;
+pub use claims::{Rules, SubscriptionClaims};
 pub use jsonwebtoken::Algorithm;
 pub use jwks::{KeySet, NoKeySet};
 pub use keys::{Keys, SECRET_BYTES_MIN, Secret, WeakSecret};
 
 use crate::domain::clock::Millis;
 use crate::domain::scope::UserId;
+use crate::domain::standing::Subscription;
 use crate::error::Refusal;
 
 /// Longest token in bytes that is looked at. Real ones are around 1 KB.
@@ -26,6 +27,8 @@ pub struct Caller {
     pub user: UserId,
     /// When the token expires; a stream ends then.
     pub expires: Millis,
+    /// What the token says of a subscription.
+    pub subscription: Subscription,
 }
 
 /// Checks a token and says who calls. Fails closed: whatever is not understood is refused.
@@ -87,13 +90,22 @@ mod tests {
             issuer: Some("https://id.example".to_owned()),
             audiences: vec!["web".to_owned(), "ios".to_owned()],
             user_claim: "https://id.example/user".to_owned(),
+            ..Rules::default()
         };
         for rules in [Rules::default(), rules] {
             let secret = Secret::new(SECRET).expect("long enough");
             let token = secret.sign(&rules, &user, expires).expect("signs");
             let caller = verify(&token, &keys_of(SECRET), &rules, NOW);
             let user = user.clone();
-            assert_eq!(caller, Ok(Caller { user, expires }));
+            let subscription = Subscription::Free;
+            assert_eq!(
+                caller,
+                Ok(Caller {
+                    user,
+                    expires,
+                    subscription
+                })
+            );
         }
     }
 
@@ -205,6 +217,68 @@ mod tests {
         assert_eq!(caller.user.as_str(), "ben");
         refused(&rules, but("user", json!({"id": "ben"})), "user id");
         refused(&rules, json!({"sub": "mia", "exp": NOW_S + 60}), "user id");
+    }
+
+    #[test]
+    fn a_subscription_is_what_the_configured_claims_say_and_nothing_else() {
+        let rules = Rules {
+            subscription: SubscriptionClaims {
+                claim: "plan.name".to_owned(),
+                values: vec!["gold".to_owned(), "true".to_owned()],
+                expires_claim: "paid_until".to_owned(),
+            },
+            ..Rules::default()
+        };
+        let of = |claim: &Value, expires: Option<&Value>| {
+            let mut claims = but("plan.name", claim.clone());
+            if let Some(expires) = expires {
+                claims["paid_until"] = expires.clone();
+            }
+            verified(&rules, &claims).expect("valid").subscription
+        };
+        let premium = |until| Subscription::Premium { until };
+        for paid in [json!("gold"), json!(true), json!(["trial", "gold"])] {
+            assert_eq!(of(&paid, None), premium(None), "{paid}");
+            assert_eq!(of(&paid, Some(&Value::Null)), premium(None), "{paid}");
+            for (expires, at) in [
+                (json!(NOW_S), NOW.0),
+                (json!(0.5), 500),
+                (json!(-7), -7_000),
+            ] {
+                assert_eq!(
+                    of(&paid, Some(&expires)),
+                    premium(Some(Millis(at))),
+                    "{paid}"
+                );
+            }
+            for malformed in [json!("2027-01-01"), json!(true), json!([1])] {
+                assert_eq!(
+                    of(&paid, Some(&malformed)),
+                    Subscription::Free,
+                    "{malformed}"
+                );
+            }
+        }
+        for unpaid in [
+            json!("Gold"),
+            json!("gold "),
+            json!("premium"),
+            json!(""),
+            json!(false),
+            json!(1),
+            json!(null),
+            json!([]),
+            json!([["gold"]]),
+            json!({"gold": true}),
+        ] {
+            assert_eq!(of(&unpaid, None), Subscription::Free, "{unpaid}");
+        }
+        let nested = but("plan", json!({"name": "gold"}));
+        let caller = verified(&rules, &nested).expect("valid");
+        assert_eq!(caller.subscription, Subscription::Free, "dots mean nothing");
+        let usual = but("subscription", json!("premium"));
+        let caller = verified(&Rules::default(), &usual).expect("valid");
+        assert_eq!(caller.subscription, premium(None));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What the program does: serve, and what an operator does beside it.
 
+mod account;
 mod catalog;
 mod compact;
+mod device;
 mod library;
 mod secret;
 mod welcome;
@@ -53,6 +55,8 @@ pub async fn run(config: Config) -> Result<(), Box<dyn Error>> {
         Command::NewEpoch => new_epoch(&config).await,
         Command::Catalog { command } => catalog::run(&config, command),
         Command::Library { command } => library::run(&config, command).await,
+        Command::Account { command } => account::run(&config, command).await,
+        Command::Device { command } => device::run(&config, command).await,
         Command::Compact { dry_run } => compact::run(&config, dry_run).await,
         Command::Token { user, hours } => token(&config, &user, hours),
     }

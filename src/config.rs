@@ -2,16 +2,18 @@
 
 mod auth;
 mod limits;
+mod subscription;
 mod tls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub use auth::{Auth, Preset, SignatureAlgorithm};
 pub use limits::Limits;
+pub use subscription::{Subscription, SubscriptionMode};
 pub use tls::Tls;
 
 /// The sync backend of offline-first workout apps.
@@ -83,6 +85,18 @@ pub enum Command {
         #[command(subcommand)]
         command: CatalogCommand,
     },
+    /// What a user has paid for
+    Account {
+        /// What to do with it
+        #[command(subcommand)]
+        command: AccountCommand,
+    },
+    /// The devices of a user
+    Device {
+        /// What to do with them
+        #[command(subcommand)]
+        command: DeviceCommand,
+    },
     /// Remove what is older than the catalog's retention keeps, once, and stop
     Compact {
         /// Only count what would go
@@ -110,6 +124,67 @@ pub enum CatalogCommand {
     },
     /// Print the catalog in effect
     Show,
+}
+
+/// What to do with what a user has paid for.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum AccountCommand {
+    /// Say what it is; running watches learn of it within seconds
+    Set {
+        /// Whose
+        #[arg(long)]
+        user: String,
+        /// What
+        #[arg(long, value_enum)]
+        plan: Plan,
+        /// When it ends: a date (its beginning, UTC) or a time as in RFC 3339 [default: never]
+        #[arg(long)]
+        until: Option<String>,
+    },
+    /// Print what it is
+    Show {
+        /// Whose
+        #[arg(long)]
+        user: String,
+    },
+}
+
+/// What can be paid for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Plan {
+    /// Nothing.
+    Free,
+    /// A subscription.
+    Premium,
+}
+
+/// What to do with the devices of a user.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
+pub enum DeviceCommand {
+    /// List them, the one seen last first
+    List {
+        /// Whose
+        #[arg(long)]
+        user: String,
+    },
+    /// Refuse the calls of one, and end its streams; what it has synced stays
+    Revoke {
+        /// Whose
+        #[arg(long)]
+        user: String,
+        /// Its id
+        #[arg(long)]
+        device: String,
+    },
+    /// Take its revocation back
+    Allow {
+        /// Whose
+        #[arg(long)]
+        user: String,
+        /// Its id
+        #[arg(long)]
+        device: String,
+    },
 }
 
 /// What to do with shared reference data.
@@ -221,7 +296,7 @@ pub struct Watching {
     #[arg(long, env = "IRONFLOW_NOTIFY", default_value_t = true, action = clap::ArgAction::Set, global = true)]
     pub notify: bool,
     /// How often the database is asked for changes that no signal told of, in milliseconds
-    #[arg(long, env = "IRONFLOW_POLL_INTERVAL_MS", default_value_t = 5_000, global = true,
+    #[arg(long, env = "IRONFLOW_POLL_INTERVAL_MS", default_value_t = 4_000, global = true,
           value_parser = clap::value_parser!(u64).range(10..))]
     poll_interval_ms: u64,
     /// How often a quiet watch says that it is alive, in milliseconds

@@ -4,7 +4,7 @@
 //! [`entity`] is what the server keeps, [`item`] what a device sends, [`decide`] the nine rules for
 //! one item, [`merge`] what becomes of two edits of one thing, [`plan`] a whole batch. [`cursor`]
 //! and [`page`] are how devices read along, [`catalog`] what is known of entity types, [`schema`] what
-//! their data must look like.
+//! their data must look like. [`standing`] says who may do what.
 
 pub mod answer;
 pub mod catalog;
@@ -27,6 +27,7 @@ pub mod resolve;
 pub mod schema;
 pub mod scope;
 pub mod settle;
+pub mod standing;
 #[cfg(test)]
 mod testing;
 pub mod version;

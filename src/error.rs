@@ -3,11 +3,14 @@
 //! A conflict or a bad item is neither: those are answers ([`crate::domain::answer::Answer`]).
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::domain::clock::Millis;
 use crate::domain::json::Violation;
+use crate::domain::standing::Problem;
 
 /// A call that is refused. Its text is for the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -77,6 +80,25 @@ pub enum Refusal {
         "cursor: start again with an empty one and keep the local queue; the server was restored"
     )]
     CursorReset,
+    /// The device was revoked.
+    #[error("device_id: this device was revoked; sign out, nothing of what was synced is lost")]
+    DeviceRevoked,
+    /// Another installation has the same device id, or the device's data was put back.
+    #[error(
+        "device_id: another copy of this device was here (a restored backup, a clone, a reinstall); \
+         make a new device id, keep the queue, start again with an empty cursor and push again"
+    )]
+    DeviceIdReused,
+    /// The user needs a subscription for this.
+    #[error(
+        "expected an active subscription; reading the status and exporting one's own data need none"
+    )]
+    SubscriptionRequired {
+        /// When the last one ended.
+        expired_at: Option<Millis>,
+        /// Where a person can subscribe.
+        upgrade_url: Option<Arc<str>>,
+    },
     /// The stream outlived its token.
     #[error("the token has expired; watch again from the last cursor with a new one")]
     TokenExpired,
@@ -97,6 +119,22 @@ pub struct FieldProblem {
 impl From<FieldProblem> for Refusal {
     fn from(problem: FieldProblem) -> Self {
         Self::Invalid(vec![problem])
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        match problem {
+            Problem::Revoked => Self::DeviceRevoked,
+            Problem::Reused => Self::DeviceIdReused,
+            Problem::NoSubscription {
+                expired_at,
+                upgrade_url,
+            } => Self::SubscriptionRequired {
+                expired_at,
+                upgrade_url,
+            },
+        }
     }
 }
 

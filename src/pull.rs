@@ -13,6 +13,7 @@ use crate::domain::cursor::{Binding, Cursor, CursorKey};
 use crate::domain::entity::EntityType;
 use crate::domain::page::{CursorProblem, PageEnd, PageQuery, page_end, page_query};
 use crate::domain::scope::{DeviceId, Scope};
+use crate::domain::standing::{BatchNumber, Gate, SubscriptionState, Wanted, admit};
 use crate::domain::version::Revision;
 use crate::error::{CallError, Fault, FieldProblem, Refusal};
 use crate::places::{Place, Places};
@@ -20,7 +21,7 @@ use crate::presence::Presence;
 use crate::store::Store;
 use crate::store::device::Seen;
 use crate::store::inbox::InboxStretch;
-use crate::store::page::{Entity, PageLimits};
+use crate::store::page::{Entity, PageLimits, Reader};
 
 /// About how many bytes of data a page holds.
 const PAGE_BYTES_MAX: i64 = 1024 * 1024;
@@ -49,6 +50,12 @@ pub struct PullRequest {
     pub include_own: bool,
     /// The newest schema the app understands; 0: the newest there is.
     pub schema: i32,
+    /// How many batches the device has made; `None`: it does not count them, or was asked before.
+    pub batches: Option<BatchNumber>,
+    /// Read back everything there is.
+    pub export: bool,
+    /// Whether a subscription is needed.
+    pub gate: Gate,
 }
 
 /// One page.
@@ -68,6 +75,8 @@ pub struct Page {
     pub open_conflicts: i32,
     /// Where the conflict inbox has changed within what the page got past; `None`: nowhere.
     pub inbox: Option<InboxStretch>,
+    /// How the reader's subscription stands.
+    pub subscription: SubscriptionState,
 }
 
 /// Pulls pages. Cheap to clone.
@@ -132,12 +141,19 @@ impl Pull {
         let schema = self.catalog.schema(request.schema);
         let query =
             page_query(cursor.as_ref(), &binding, schema, &self.catalog).map_err(refusal)?;
-        let leave_out = (!request.include_own).then_some(&request.device);
+        let reader = Reader {
+            scope: &request.scope,
+            device: &request.device,
+            include_own: request.include_own || request.export,
+        };
         let limits = limits(&query, request.page_size);
-        let read = self
-            .store
-            .read_page(&request.scope, &query, leave_out, limits)
-            .await?;
+        let read = self.store.read_page(&query, reader, limits).await?;
+        let wanted = match request.export {
+            true => Wanted::Export,
+            false => Wanted::Read(request.batches),
+        };
+        let subscription =
+            admit(&read.standing, wanted, &request.gate, now).map_err(Refusal::from)?;
         let end = page_end(
             &query,
             &read.lanes,
@@ -151,7 +167,9 @@ impl Pull {
             has_more,
             remaining,
         } = end.map_err(refusal)?;
-        self.saw(request, Some(next.user.after), now);
+        // What is exported is not what the device syncs from.
+        let pulled = (!request.export).then_some(next.user.after);
+        self.saw(request, pulled, now);
         let user = read.lanes.last();
         let before = query
             .lanes
@@ -172,6 +190,7 @@ impl Pull {
             reached: [next.library.after, next.user.after],
             open_conflicts: user.map(|user| user.open_conflicts).unwrap_or_default(),
             inbox,
+            subscription,
         })
     }
 
@@ -212,6 +231,7 @@ fn binding(request: &PullRequest) -> Binding {
     Binding {
         scope: request.scope.clone(),
         types,
+        export: request.export,
     }
 }
 

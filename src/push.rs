@@ -1,7 +1,8 @@
 //! One batch: lock the scope, read, plan, write, wake, answer. What a person decides about a conflict
-//! or an old version ([`resolve`]) goes the same way.
+//! or an old version ([`resolve`]) goes the same way, and so does revoking a device ([`revoke`]).
 
 pub mod resolve;
+pub mod revoke;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,6 +17,7 @@ use crate::domain::entity::MutationId;
 use crate::domain::item::{Item, Submission};
 use crate::domain::plan::{BatchContext, Plan, plan};
 use crate::domain::scope::{DeviceId, Scope};
+use crate::domain::standing::{BatchMark, Gate, Wanted, admit};
 use crate::error::{CallError, Fault, Refusal};
 use crate::feed::Feed;
 use crate::places::Places;
@@ -35,6 +37,10 @@ pub struct PushRequest {
     pub info: DeviceInfo,
     /// The items, in the order sent.
     pub batch: Vec<Submission>,
+    /// Which of the device's batches this is; `None`: it does not count them.
+    pub mark: Option<BatchMark>,
+    /// Whether a subscription is needed.
+    pub gate: Gate,
     /// Decide and answer, but write nothing.
     pub validate_only: bool,
     /// The server's clock on arrival.
@@ -162,16 +168,26 @@ impl Push {
             .filter_map(|submission| submission.item.as_ref().ok())
             .collect();
         let batch = self.store.begin(&request.scope).await?;
-        let mut snapshot = batch
-            .read(&items, &request.device, &context.catalog)
-            .await?;
+        // Under the lock, so that of two copies of a device only one is the first.
+        let (standing, mut snapshot) = tokio::try_join!(
+            batch.read_standing(&request.device),
+            batch.read(&items, &request.device, &context.catalog),
+        )?;
+        let wanted = Wanted::Write(request.mark);
+        if let Err(problem) = admit(&standing, wanted, &request.gate, request.now) {
+            batch.discard().await?;
+            return Ok(Err(problem.into()));
+        }
         snapshot.room = Some(batch.room(self.rules.account_entities_max));
         let plan = plan(&snapshot, &request.batch, &context);
         let written = if request.validate_only {
             batch.discard().await?;
             Ok(())
         } else {
-            let author = self.author(&request.device, &request.info, request.now);
+            let author = Author {
+                mark: request.mark.as_ref(),
+                ..self.author(&request.device, &request.info, request.now)
+            };
             self.commit(batch, &request.scope, &plan, &author).await?
         };
         Ok(written.map(|()| plan.answers))
@@ -192,6 +208,7 @@ impl Push {
             device,
             info,
             now,
+            mark: None,
             devices_max: self
                 .rules
                 .account_devices_max

@@ -27,6 +27,7 @@ use crate::feed::{Feed, FeedOptions};
 use crate::grpc::admission::Limited;
 use crate::grpc::authn::Authenticated;
 use crate::grpc::edge::{self, EdgeLayer};
+use crate::grpc::gate::Gatekeeper;
 use crate::grpc::proto::DESCRIPTORS;
 use crate::grpc::proto::sync_service_server::{SERVICE_NAME, SyncServiceServer};
 use crate::grpc::sync::Sync;
@@ -274,6 +275,7 @@ fn sync_service(
         pull,
         store,
         catalog,
+        gatekeeper: Gatekeeper::new(&config.auth.subscription),
         limits,
     };
     let sync = SyncServiceServer::new(sync)

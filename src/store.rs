@@ -13,6 +13,7 @@ pub mod migrations;
 pub mod page;
 pub mod retention;
 mod session;
+pub mod standing;
 mod tls;
 
 use std::time::Duration;

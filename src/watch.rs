@@ -4,6 +4,7 @@
 //! nothing is read before the reader of the stream asks for it: a slow reader costs one page.
 
 use std::collections::VecDeque;
+use std::future::pending;
 use std::time::Duration;
 
 use futures_util::stream::{self, Stream};
@@ -14,6 +15,7 @@ use tracing::{Span, field};
 use crate::domain::clock::Millis;
 use crate::domain::conflict::Conflict;
 use crate::domain::scope::Scope;
+use crate::domain::standing::SubscriptionState;
 use crate::error::{CallError, Fault, Refusal};
 use crate::feed::{Feed, Subscription};
 use crate::pull::{CONFLICTS_AT_ONCE, Pull, PullRequest};
@@ -24,6 +26,9 @@ use crate::store::page::Entity;
 /// before the device is told to come back.
 const RETRIES_MAX: u32 = 10;
 const RETRY_DELAY_MS: u64 = 500;
+
+/// Longest time that is waited for.
+const TIMER_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// What happens on a watch.
 #[derive(Debug)]
@@ -98,7 +103,8 @@ impl Watch {
             begun,
             pages: 0,
             // A token may be valid for longer than a timer can wait.
-            expires: begun + expires.min(Duration::from_secs(365 * 24 * 3600)),
+            expires: begun + expires.min(TIMER_MAX),
+            lapses: None,
             watch: self,
             request,
             clock,
@@ -133,6 +139,8 @@ struct Following {
     library: Subscription,
     user: Subscription,
     expires: Instant,
+    /// When the subscription ends, as far as is known: then it is looked at again.
+    lapses: Option<Instant>,
     /// When the reader last got something.
     last_event: Instant,
     may_have_more: bool,
@@ -184,6 +192,7 @@ impl Following {
             }
             let heartbeat = self.last_event + self.watch.heartbeat_interval;
             tokio::select! {
+                () = reached(self.lapses) => self.may_have_more = true,
                 () = self.library.moved() => self.may_have_more = true,
                 () = self.user.moved() => self.may_have_more = true,
                 () = sleep_until(heartbeat) => {
@@ -202,7 +211,19 @@ impl Following {
             self.watch.pull.page(&self.request, now()).await
         });
         let page = page.await?;
+        self.lapses = match page.subscription {
+            SubscriptionState::Active { until: Some(at) } => {
+                let left = Duration::from_millis(at.0.saturating_sub(now().0).max(0) as u64);
+                Some(Instant::now() + left.min(TIMER_MAX))
+            }
+            SubscriptionState::NotRequired
+            | SubscriptionState::Active { until: None }
+            | SubscriptionState::Expired { .. }
+            | SubscriptionState::Missing => None,
+        };
         self.pages += 1;
+        // What the device counted when it called; it goes on pushing while it watches.
+        self.request.batches = None;
         self.request.cursor = page.cursor;
         self.may_have_more = page.has_more;
         self.changes = page.entities;
@@ -228,6 +249,14 @@ impl Following {
             .map(|after| InboxStretch { after, ..stretch });
         self.conflicts = found.into_iter().map(|(_, conflict)| conflict).collect();
         Ok(())
+    }
+}
+
+/// Waits for a time; without one, for good.
+async fn reached(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
     }
 }
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::Caller;
 use crate::domain::clock::Millis;
 use crate::domain::scope::UserId;
+use crate::domain::standing::Subscription;
 use crate::error::Refusal;
 
 /// How far the clock of whoever issued the token may be off.
@@ -19,6 +20,29 @@ pub struct Rules {
     pub audiences: Vec<String>,
     /// The claim that holds the user id. Its whole name: dots have no meaning.
     pub user_claim: String,
+    /// Where a token names a subscription.
+    pub subscription: SubscriptionClaims,
+}
+
+/// Where a token names a subscription. Whole names of claims: dots have no meaning.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubscriptionClaims {
+    /// The claim that names it: a text, true or false, or a list of them.
+    pub claim: String,
+    /// What of it is a subscription.
+    pub values: Vec<String>,
+    /// The claim that says when it ends, in seconds since the Unix epoch.
+    pub expires_claim: String,
+}
+
+impl Default for SubscriptionClaims {
+    fn default() -> Self {
+        Self {
+            claim: "subscription".to_owned(),
+            values: vec!["premium".to_owned()],
+            expires_claim: "subscription_expires".to_owned(),
+        }
+    }
 }
 
 impl Default for Rules {
@@ -27,6 +51,7 @@ impl Default for Rules {
             issuer: None,
             audiences: Vec::new(),
             user_claim: "sub".to_owned(),
+            subscription: SubscriptionClaims::default(),
         }
     }
 }
@@ -72,6 +97,7 @@ impl Rules {
         Ok(Caller {
             user,
             expires: Millis((expires * 1000.0) as i64),
+            subscription: self.subscription.said(claims),
         })
     }
 
@@ -98,6 +124,30 @@ impl Rules {
             Some(Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_)) | None => {
                 false
             }
+        }
+    }
+}
+
+impl SubscriptionClaims {
+    /// What a token says of a subscription. With an end that can not be read there is none.
+    fn said(&self, claims: &Map<String, Value>) -> Subscription {
+        let is_one = |one: &Value| match one {
+            Value::String(text) => self.values.contains(text),
+            Value::Bool(yes) => self.values.contains(&yes.to_string()),
+            Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_) => false,
+        };
+        let is_paid = match claims.get(&self.claim) {
+            Some(Value::Array(list)) => list.iter().any(is_one),
+            Some(one) => is_one(one),
+            None => false,
+        };
+        let until = match claims.get(&self.expires_claim) {
+            None | Some(Value::Null) => Some(None),
+            end => seconds(end).map(|end| Some(Millis((end * 1000.0) as i64))),
+        };
+        match until.filter(|_| is_paid) {
+            Some(until) => Subscription::Premium { until },
+            None => Subscription::Free,
         }
     }
 }

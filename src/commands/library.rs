@@ -20,6 +20,7 @@ use crate::domain::entity::EntityType;
 use crate::domain::item::{Change, Item, ItemRules, RawItem, Rejection, Sender, Submission};
 use crate::domain::json::Json;
 use crate::domain::scope::{DeviceId, Scope, UserId};
+use crate::domain::standing::Gate;
 use crate::error::Fault;
 use crate::feed::Feed;
 use crate::places::Places;
@@ -206,6 +207,8 @@ impl<'a> Operator<'a> {
                 device: self.sender.device.clone(),
                 info: DeviceInfo::default(),
                 batch: batch.iter().map(submit).collect(),
+                mark: None,
+                gate: Gate::default(),
                 validate_only: false,
                 now: self.sender.received,
             };

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use super::subscription::Subscription;
+
 /// Who may call. What is left out a preset fills in, where one is named.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Authentication")]
@@ -67,6 +69,9 @@ pub struct Auth {
     #[arg(long, env = "IRONFLOW_JWT_REFRESH_INTERVAL_MS", default_value_t = 300_000, global = true,
           value_parser = clap::value_parser!(u64).range(10..))]
     jwt_refresh_interval_ms: u64,
+    /// Who needs a subscription.
+    #[command(flatten)]
+    pub subscription: Subscription,
 }
 
 impl Auth {

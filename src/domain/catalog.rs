@@ -120,6 +120,17 @@ pub struct VisibleTypes {
     pub except: Vec<String>,
 }
 
+impl VisibleTypes {
+    /// The named types, or else all there are, whatever the catalog says of them.
+    pub fn whatever(named: &[EntityType]) -> Self {
+        let only = named.iter().map(|named| named.as_str().to_owned());
+        Self {
+            only: (!named.is_empty()).then(|| only.collect()),
+            except: Vec::new(),
+        }
+    }
+}
+
 impl Catalog {
     /// The text of the built-in catalog.
     pub const BUILTIN: &str = include_str!("catalog/builtin.toml");

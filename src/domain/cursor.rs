@@ -30,6 +30,8 @@ pub struct Binding {
     pub scope: Scope,
     /// The types asked for, sorted; empty: all.
     pub types: Vec<EntityType>,
+    /// Reading back everything there is, whatever is on-demand or newer than the app.
+    pub export: bool,
 }
 
 /// A place in one scope's order of changes.
@@ -135,6 +137,8 @@ fn signer(cursor: &[u8], binding: &Binding, key: &CursorKey) -> Hmac<Sha256> {
     for part in [cursor, binding.scope.as_str().as_bytes()]
         .into_iter()
         .chain(types.map(str::as_bytes))
+        // No type is called so.
+        .chain(binding.export.then_some(&b"*"[..]))
     {
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part);
@@ -181,6 +185,7 @@ mod tests {
                 .iter()
                 .filter_map(|name| EntityType::new(name))
                 .collect(),
+            export: false,
         }
     }
 
@@ -238,6 +243,10 @@ mod tests {
             binding("leo", &["workout"]),
             binding("mia", &[]),
             binding("mia", &["workout", "routine"]),
+            Binding {
+                export: true,
+                ..binding("mia", &["workout"])
+            },
         ] {
             assert_eq!(
                 Cursor::decode(&text, &other, &key(1)),

@@ -23,6 +23,25 @@ pub fn moment(value: &Json) -> Option<Millis> {
     Some(Millis(timestamp.as_millisecond()))
 }
 
+/// The point in time a text names: a date and time like those of [`moment`], or a date, which is its
+/// beginning in UTC.
+pub fn date_or_moment(text: &str) -> Option<Millis> {
+    const DATE_BYTES: usize = "2027-01-31".len();
+    let time = match text.len() {
+        DATE_BYTES => timestamp(&format!("{text}T00:00Z"))?,
+        _ => timestamp(text)?,
+    };
+    Some(Millis(time.as_millisecond()))
+}
+
+/// The point in time as RFC 3339 writes it, in UTC; the number itself outside the years -9999 to 9999.
+pub fn rfc3339(time: Millis) -> String {
+    match Timestamp::from_millisecond(time.0) {
+        Ok(timestamp) => timestamp.to_string(),
+        Err(_) => time.0.to_string(),
+    }
+}
+
 fn timestamp(text: &str) -> Option<Timestamp> {
     // The parser knows more forms than people mean by a time: `20240131T10`, `-009999-01-31T10`.
     let separated = matches!(

@@ -84,7 +84,10 @@ pub fn page_query(
         None => None,
     };
     let before = backfill.map_or(schema, |backfill| backfill.schema_before);
-    let new_types = catalog.newly_visible(&binding.types, before, schema);
+    let new_types = match binding.export {
+        true => Vec::new(),
+        false => catalog.newly_visible(&binding.types, before, schema),
+    };
     // Without anything new there is nothing to catch up on.
     let backfill = backfill.filter(|_| !new_types.is_empty());
     let lane = |scope: Scope, position: Option<Position>, backfill: bool| Lane {
@@ -110,7 +113,10 @@ pub fn page_query(
     lanes.push(lane(user(), cursor.map(|cursor| cursor.user), false));
     Ok(PageQuery {
         lanes,
-        types: catalog.visible(&binding.types, schema),
+        types: match binding.export {
+            true => VisibleTypes::whatever(&binding.types),
+            false => catalog.visible(&binding.types, schema),
+        },
         new_types,
     })
 }

@@ -7,18 +7,33 @@ use super::edge::now;
 use super::proto;
 use crate::config::Limits;
 use crate::domain::catalog::{Catalog, Tier};
+use crate::domain::clock::Millis;
 use crate::domain::json::DEPTH_MAX;
+use crate::domain::standing::SubscriptionState;
 use crate::status::Status;
 use crate::store::device::KnownDevice;
 
 /// How an account is doing, as a message.
 pub(super) fn status_response(status: Status) -> proto::GetStatusResponse {
+    let (subscription_status, expiry) = subscription(status.subscription);
     proto::GetStatusResponse {
         last_sync_time: status.waiting.last_seen.unwrap_or_default().0,
         waiting_changes: status.waiting.changes,
         devices: status.devices.into_iter().map(device).collect(),
         server_time: now().0,
         open_conflicts: status.waiting.open_conflicts,
+        subscription_status: subscription_status.into(),
+        subscription_expiry_time: expiry.unwrap_or_default().0,
+    }
+}
+
+/// How a subscription stands, and when it ends or has ended.
+fn subscription(state: SubscriptionState) -> (proto::SubscriptionStatus, Option<Millis>) {
+    match state {
+        SubscriptionState::NotRequired => (proto::SubscriptionStatus::NotRequired, None),
+        SubscriptionState::Active { until } => (proto::SubscriptionStatus::Active, until),
+        SubscriptionState::Expired { at } => (proto::SubscriptionStatus::Expired, Some(at)),
+        SubscriptionState::Missing => (proto::SubscriptionStatus::None, None),
     }
 }
 
@@ -30,6 +45,7 @@ fn device(known: KnownDevice) -> proto::DeviceStatus {
         app_version: known.info.app_version.unwrap_or_default(),
         last_seen_time: known.last_seen.0,
         pending_count: known.info.pending_count.unwrap_or_default(),
+        revoked_time: known.revoked_at.unwrap_or_default().0,
     }
 }
 

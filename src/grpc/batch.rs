@@ -10,6 +10,7 @@ use crate::domain::decide::Resolution;
 use crate::domain::entity::Document;
 use crate::domain::item::{ItemRules, RawItem, Rejection, RejectionCode, Sender, Submission};
 use crate::domain::scope::{DeviceId, LABEL_BYTES_MAX, Scope};
+use crate::domain::standing::{BatchMark, BatchNumber, Gate};
 use crate::error::{FieldProblem, Refusal};
 use crate::push::{PushRequest, PushResponse};
 use crate::store::device::DeviceInfo;
@@ -38,6 +39,7 @@ pub(super) fn echoes(request: &proto::SyncRequest) -> Vec<Echo> {
 pub(super) fn push_request(
     request: proto::SyncRequest,
     caller: Caller,
+    gate: Gate,
     limits: &Limits,
     catalog: &Catalog,
     now: Millis,
@@ -51,7 +53,7 @@ pub(super) fn push_request(
             got: request.items.len(),
         });
     }
-    let (device, info) = device(&request)?;
+    let (device, info, number) = device(&request)?;
     let scope = Scope::of(&caller.user);
     let sender = Sender {
         user: caller.user,
@@ -64,16 +66,19 @@ pub(super) fn push_request(
         item_bytes_max: limits.item_bytes_max,
         operator: false,
     };
-    let batch = request
-        .items
+    let items: Vec<RawItem> = request.items.into_iter().map(raw_item).collect();
+    let mark = number.map(|number| BatchMark::of(number, &items));
+    let batch = items
         .into_iter()
-        .map(|item| Submission::parse(raw_item(item), &sender, &rules))
+        .map(|item| Submission::parse(item, &sender, &rules))
         .collect();
     Ok(PushRequest {
         scope,
         device: sender.device,
         info,
         batch,
+        mark,
+        gate,
         validate_only: request.validate_only,
         now,
     })
@@ -101,9 +106,15 @@ pub(super) fn sync_response(
     }
 }
 
-/// The device of a request, and what it says of itself.
-fn device(request: &proto::SyncRequest) -> Result<(DeviceId, DeviceInfo), Refusal> {
+/// The device of a request, what it says of itself, and which of its batches this is.
+fn device(
+    request: &proto::SyncRequest,
+) -> Result<(DeviceId, DeviceInfo, Option<BatchNumber>), Refusal> {
     let mut problems = Vec::new();
+    let number = batch_number(request.batch_number);
+    if let Err(problem) = &number {
+        problems.push(problem.clone());
+    }
     let device = device_id(&request.device_id);
     if let Err(problem) = &device {
         problems.push(problem.clone());
@@ -123,9 +134,20 @@ fn device(request: &proto::SyncRequest) -> Result<(DeviceId, DeviceInfo), Refusa
         app_version: label("device.app_version", &said.app_version),
         pending_count: Some(request.pending_count.max(0)),
     };
-    match device {
-        Ok(device) if problems.is_empty() => Ok((device, info)),
+    match (device, number) {
+        (Ok(device), Ok(number)) if problems.is_empty() => Ok((device, info, number)),
         _ => Err(Refusal::Invalid(problems)),
+    }
+}
+
+/// How many batches a device has made; 0: it does not count them.
+pub(super) fn batch_number(number: i64) -> Result<Option<BatchNumber>, FieldProblem> {
+    match number {
+        0 => Ok(None),
+        number => BatchNumber::new(number).map(Some).ok_or(FieldProblem {
+            field: "batch_number",
+            expected: "0 or more",
+        }),
     }
 }
 

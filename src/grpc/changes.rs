@@ -1,6 +1,6 @@
 //! Pulling and watching, between the messages of the wire and the types of the domain.
 
-use super::batch::device_id;
+use super::batch::{batch_number, device_id};
 use super::edge::now;
 use super::inbox::conflict_message;
 use super::proto::{self, watch_response};
@@ -8,6 +8,7 @@ use crate::auth::Caller;
 use crate::config::Limits;
 use crate::domain::entity::EntityType;
 use crate::domain::scope::Scope;
+use crate::domain::standing::Gate;
 use crate::error::{FieldProblem, Refusal};
 use crate::pull::{Page, PullRequest};
 use crate::store::page::Entity;
@@ -23,6 +24,7 @@ const TYPES_MAX: usize = 256;
 pub(super) fn pull_request(
     request: proto::PullRequest,
     caller: &Caller,
+    gate: Gate,
     limits: &Limits,
 ) -> Result<PullRequest, Refusal> {
     let mut problems = Vec::new();
@@ -47,11 +49,16 @@ pub(super) fn pull_request(
             "names of 1-64 lower-case letters, digits and underscores",
         );
     }
+    let batches = batch_number(request.batch_number);
+    if let Err(number_problem) = &batches {
+        problems.push(number_problem.clone());
+    }
     let device = device_id(&request.device_id);
     if let Err(device_problem) = &device {
         problems.push(device_problem.clone());
     }
-    let (Some(types), Ok(device), []) = (types, device, problems.as_slice()) else {
+    let (Some(types), Ok(batches), Ok(device), []) = (types, batches, device, problems.as_slice())
+    else {
         return Err(Refusal::Invalid(problems));
     };
     let page_size = match request.page_size {
@@ -66,6 +73,9 @@ pub(super) fn pull_request(
         page_size: page_size.min(limits.page_size_max).into(),
         include_own: request.include_own,
         schema: request.schema_version,
+        batches,
+        export: request.export,
+        gate,
     })
 }
 
@@ -78,6 +88,8 @@ pub(super) fn as_pull(request: proto::WatchRequest) -> proto::PullRequest {
         page_size: request.page_size,
         include_own: request.include_own,
         schema_version: request.schema_version,
+        batch_number: request.batch_number,
+        export: false,
     }
 }
 

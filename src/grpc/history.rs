@@ -9,6 +9,7 @@ use crate::domain::decide::Rule;
 use crate::domain::entity::{EntityKey, EntityType, MutationId};
 use crate::domain::item::uuid;
 use crate::domain::scope::Scope;
+use crate::domain::standing::Gate;
 use crate::domain::version::{Revision, Version};
 use crate::error::{FieldProblem, Refusal};
 use crate::history::HistoryRequest;
@@ -40,6 +41,7 @@ pub(super) fn history_request(
 pub(super) fn restore_request(
     request: proto::RestoreVersionRequest,
     caller: &Caller,
+    gate: Gate,
 ) -> Result<RestoreRequest, Refusal> {
     let key = entity_key(&request.entity_type, &request.entity_id);
     let device = device_id(&request.device_id);
@@ -52,6 +54,7 @@ pub(super) fn restore_request(
             key,
             source,
             expected,
+            gate,
             now: now(),
         }),
         (key, device, source, expected) => Err(refusal(

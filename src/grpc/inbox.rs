@@ -16,6 +16,7 @@ use crate::domain::entity::EntityType;
 use crate::domain::item::untyped_document;
 use crate::domain::resolve::{Choice, ResolveStatus};
 use crate::domain::scope::Scope;
+use crate::domain::standing::Gate;
 use crate::domain::version::{Revision, Version};
 use crate::error::{FieldProblem, Refusal};
 use crate::inbox::Inspection;
@@ -160,6 +161,7 @@ pub(super) fn inspection(found: Inspection) -> proto::GetConflictResponse {
 pub(super) fn resolve_request(
     request: proto::ResolveConflictRequest,
     caller: &Caller,
+    gate: Gate,
     limits: &Limits,
 ) -> Result<ResolveRequest, Refusal> {
     let choice = match proto::Choice::try_from(request.choice) {
@@ -193,6 +195,7 @@ pub(super) fn resolve_request(
                 choice,
                 expected,
                 expected_other,
+                gate,
                 now: now(),
             })
         }

@@ -33,10 +33,15 @@ impl From<Refusal> for Status {
             Refusal::TooManyDevices { .. } => (Code::ResourceExhausted, "TOO_MANY_DEVICES"),
             Refusal::Overloaded => (Code::Unavailable, "OVERLOADED"),
             Refusal::CursorReset => (Code::FailedPrecondition, "CURSOR_RESET"),
+            Refusal::DeviceRevoked => (Code::PermissionDenied, "DEVICE_REVOKED"),
+            Refusal::DeviceIdReused => (Code::FailedPrecondition, "DEVICE_ID_REUSED"),
+            Refusal::SubscriptionRequired { .. } => {
+                (Code::PermissionDenied, "SUBSCRIPTION_REQUIRED")
+            }
             Refusal::TokenExpired => (Code::Unauthenticated, "TOKEN_EXPIRED"),
             Refusal::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
         };
-        let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, HashMap::new());
+        let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata(&refusal));
         match &refusal {
             Refusal::Invalid(problems) => {
                 let violations = problems
@@ -74,8 +79,13 @@ impl From<Refusal> for Status {
                 details.set_retry_info(Some(retry_delay()));
             }
             Refusal::TooManyDevices { limit } => {
-                let most = format!("at most {limit} of an account");
+                let most = format!("at most {limit} of an account, revoke one that is out of use");
                 details.add_quota_failure_violation("account.devices", most);
+            }
+            Refusal::SubscriptionRequired { upgrade_url, .. } => {
+                if let Some(url) = upgrade_url {
+                    details.add_help_link("how to subscribe", url.as_ref());
+                }
             }
             Refusal::Overloaded | Refusal::ShuttingDown | Refusal::KeysMissing => {
                 details.set_retry_info(Some(retry_delay()));
@@ -85,10 +95,34 @@ impl From<Refusal> for Status {
             | Refusal::KeyUnknown
             | Refusal::NotYours
             | Refusal::CursorReset
+            | Refusal::DeviceRevoked
+            | Refusal::DeviceIdReused
             | Refusal::TokenExpired => (),
         }
         Self::with_error_details(code, refusal.to_string(), details)
     }
+}
+
+/// What an app needs to ask for a subscription.
+fn metadata(refusal: &Refusal) -> HashMap<String, String> {
+    let Refusal::SubscriptionRequired {
+        expired_at,
+        upgrade_url,
+    } = refusal
+    else {
+        return HashMap::new();
+    };
+    [
+        Some(("plan", "free".to_owned())),
+        expired_at.map(|at| ("expired_at", at.0.to_string())),
+        upgrade_url
+            .as_ref()
+            .map(|url| ("upgrade_url", url.to_string())),
+    ]
+    .into_iter()
+    .flatten()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
 }
 
 impl From<CallError> for Status {

@@ -13,6 +13,7 @@ use super::authn::caller;
 use super::batch::{device_id, echoes, push_request, sync_response};
 use super::changes::{as_pull, pull_request, pull_response, watch_response};
 use super::edge::now;
+use super::gate::Gatekeeper;
 use super::history::{
     deleted_page, deleted_query, history_page, history_request, restore_request, restore_response,
 };
@@ -26,11 +27,12 @@ use super::status::reported;
 use crate::config::Limits;
 use crate::domain::catalog::Catalog;
 use crate::domain::scope::Scope;
-use crate::error::{CallError, Refusal};
+use crate::error::Refusal;
 use crate::history::history;
 use crate::inbox::inspect;
 use crate::pull::Pull;
 use crate::push::Push;
+use crate::push::revoke::RevokeRequest;
 use crate::status::status;
 use crate::store::Store;
 use crate::watch::Watch;
@@ -47,6 +49,8 @@ pub struct Sync {
     pub store: Store,
     /// What is known of entity types.
     pub catalog: Arc<Catalog>,
+    /// Who needs a subscription.
+    pub gatekeeper: Gatekeeper,
     /// What a call may ask for.
     pub limits: Limits,
 }
@@ -62,7 +66,8 @@ impl SyncService for Sync {
         weigh(&request);
         let request = request.into_inner();
         let echoes = echoes(&request);
-        let request = push_request(request, caller, &self.limits, &self.catalog, now)?;
+        let gate = self.gatekeeper.gate(&caller);
+        let request = push_request(request, caller, gate, &self.limits, &self.catalog, now)?;
         let pushed = self.push.run(request).await.map_err(reported)?;
         Ok(Response::new(sync_response(echoes, pushed, now)))
     }
@@ -72,7 +77,8 @@ impl SyncService for Sync {
         request: Request<proto::PullRequest>,
     ) -> Result<Response<proto::PullResponse>, Status> {
         let caller = caller(&request)?;
-        let request = pull_request(request.into_inner(), &caller, &self.limits)?;
+        let gate = self.gatekeeper.gate(&caller);
+        let request = pull_request(request.into_inner(), &caller, gate, &self.limits)?;
         let page = self.pull.run(&request, now()).await?;
         Ok(Response::new(pull_response(page)))
     }
@@ -84,7 +90,9 @@ impl SyncService for Sync {
         request: Request<proto::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
         let caller = caller(&request)?;
-        let request = pull_request(as_pull(request.into_inner()), &caller, &self.limits)?;
+        let gate = self.gatekeeper.gate(&caller);
+        let request = as_pull(request.into_inner());
+        let request = pull_request(request, &caller, gate, &self.limits)?;
         let valid_ms = caller.expires.0.saturating_sub(now().0);
         let valid = Duration::from_millis(valid_ms.max(0) as u64);
         let events = self.watch.clone().follow(request, valid, now);
@@ -97,13 +105,26 @@ impl SyncService for Sync {
         request: Request<proto::GetStatusRequest>,
     ) -> Result<Response<proto::GetStatusResponse>, Status> {
         let caller = caller(&request)?;
-        let device = device_id(&request.into_inner().device_id)
-            .map_err(|problem| Refusal::Invalid(vec![problem]))?;
+        let device = device_id(&request.into_inner().device_id).map_err(Refusal::from)?;
         let scope = Scope::of(&caller.user);
-        let status = status(&self.store, &scope, &device)
-            .await
-            .map_err(CallError::Failed)?;
+        let gate = self.gatekeeper.gate(&caller);
+        let status = status(&self.store, &scope, &device, &gate, now()).await?;
         Ok(Response::new(status_response(status)))
+    }
+
+    async fn revoke_device(
+        &self,
+        request: Request<proto::RevokeDeviceRequest>,
+    ) -> Result<Response<proto::RevokeDeviceResponse>, Status> {
+        let scope = Scope::of(&caller(&request)?.user);
+        let device = device_id(&request.into_inner().device_id).map_err(Refusal::from)?;
+        let now = now();
+        let revoked = self
+            .push
+            .revoke(RevokeRequest { scope, device, now })
+            .await?;
+        let revoked_time = revoked.0;
+        Ok(Response::new(proto::RevokeDeviceResponse { revoked_time }))
     }
 
     async fn list_conflicts(
@@ -132,7 +153,8 @@ impl SyncService for Sync {
         request: Request<proto::ResolveConflictRequest>,
     ) -> Result<Response<proto::ResolveConflictResponse>, Status> {
         let caller = caller(&request)?;
-        let request = resolve_request(request.into_inner(), &caller, &self.limits)?;
+        let gate = self.gatekeeper.gate(&caller);
+        let request = resolve_request(request.into_inner(), &caller, gate, &self.limits)?;
         let resolved = self.push.resolve(request).await.map_err(reported)?;
         Ok(Response::new(resolve_response(resolved)))
     }
@@ -152,7 +174,8 @@ impl SyncService for Sync {
         request: Request<proto::RestoreVersionRequest>,
     ) -> Result<Response<proto::RestoreVersionResponse>, Status> {
         let caller = caller(&request)?;
-        let request = restore_request(request.into_inner(), &caller)?;
+        let gate = self.gatekeeper.gate(&caller);
+        let request = restore_request(request.into_inner(), &caller, gate)?;
         let restored = self.push.restore(request).await.map_err(reported)?;
         Ok(Response::new(restore_response(restored)))
     }

@@ -4,8 +4,8 @@
 use thiserror::Error;
 
 use super::source::{Source, SourceError};
-use crate::auth::{Algorithm, Rules};
-use crate::config::{Auth, Preset, SignatureAlgorithm};
+use crate::auth::{Algorithm, Rules, SubscriptionClaims};
+use crate::config::{Auth, Preset, SignatureAlgorithm, Subscription};
 
 /// Settings that can not be meant. Named by their variables; the arguments are called alike.
 #[derive(Debug, Error)]
@@ -13,6 +13,9 @@ pub enum SettingError {
     /// A text is empty.
     #[error("{0}: expected text; leave it unset to accept any")]
     Empty(&'static str),
+    /// A name, or one of several, is empty.
+    #[error("{0}: expected text; leave it unset for the default")]
+    EmptyName(&'static str),
     /// A preset without its project, or the other way round.
     #[error("{set} is set: expected {missing} beside it")]
     Alone {
@@ -112,10 +115,34 @@ impl Settings {
                 issuer: issuer.or(preset_issuer),
                 audiences,
                 user_claim: user_claim.unwrap_or_else(|| Rules::default().user_claim),
+                subscription: subscription_claims(&auth.subscription)?,
             },
             source,
         })
     }
+}
+
+fn subscription_claims(settings: &Subscription) -> Result<SubscriptionClaims, SettingError> {
+    for (variable, is_empty) in [
+        ("IRONFLOW_SUBSCRIPTION_CLAIM", settings.claim.is_empty()),
+        (
+            "IRONFLOW_SUBSCRIPTION_VALUES",
+            settings.values.iter().any(String::is_empty),
+        ),
+        (
+            "IRONFLOW_SUBSCRIPTION_EXPIRES_CLAIM",
+            settings.expires_claim.is_empty(),
+        ),
+    ] {
+        if is_empty {
+            return Err(SettingError::EmptyName(variable));
+        }
+    }
+    Ok(SubscriptionClaims {
+        claim: settings.claim.clone(),
+        values: settings.values.clone(),
+        expires_claim: settings.expires_claim.clone(),
+    })
 }
 
 /// What the preset says, if there is one.
@@ -266,6 +293,7 @@ mod tests {
                 issuer: Some("https://securetoken.google.com/gym-1".to_owned()),
                 audiences: vec!["gym-1".to_owned()],
                 user_claim: "sub".to_owned(),
+                ..Rules::default()
             }
         );
         assert_eq!(
@@ -304,6 +332,7 @@ mod tests {
                 issuer: Some("https://id.example".to_owned()),
                 audiences: vec!["web".to_owned(), "ios".to_owned()],
                 user_claim: "user_id".to_owned(),
+                ..Rules::default()
             }
         );
         assert_eq!(address(settings.source.as_ref()), "/keys.json");

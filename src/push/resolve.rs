@@ -14,6 +14,7 @@ use crate::domain::resolve::{
     Choice, Decision, ResolveStatus, RestoreStatus, decision_mutation, resolve, restore,
 };
 use crate::domain::scope::{DeviceId, Scope};
+use crate::domain::standing::{Gate, Wanted, admit};
 use crate::domain::version::Version;
 use crate::error::{CallError, Fault, FieldProblem, Refusal};
 use crate::store::device::DeviceInfo;
@@ -33,6 +34,8 @@ pub struct ResolveRequest {
     pub expected: Version,
     /// Of two entities: the version of the older they saw.
     pub expected_other: Version,
+    /// Whether a subscription is needed.
+    pub gate: Gate,
     /// The server's clock.
     pub now: Millis,
 }
@@ -63,6 +66,8 @@ pub struct RestoreRequest {
     pub source: Source,
     /// The version of the entity they saw.
     pub expected: Version,
+    /// Whether a subscription is needed.
+    pub gate: Gate,
     /// The server's clock.
     pub now: Millis,
 }
@@ -118,7 +123,15 @@ impl Push {
         let decision = decision(request);
         let context = self.context(&request.device, request.now);
         let batch = self.store.begin(&request.scope).await?;
-        let Some((conflict, side)) = batch.read_conflict(request.conflict).await? else {
+        let (standing, conflict) = tokio::try_join!(
+            batch.read_standing(&request.device),
+            batch.read_conflict(request.conflict),
+        )?;
+        if let Err(problem) = admit(&standing, Wanted::Write(None), &request.gate, request.now) {
+            batch.discard().await?;
+            return Ok(Err(problem.into()));
+        }
+        let Some((conflict, side)) = conflict else {
             batch.discard().await?;
             return Ok(Err(expected("conflict_id", "a conflict of this user")));
         };
@@ -215,10 +228,17 @@ impl Push {
         let mutation = restoration(request);
         let context = self.context(&request.device, request.now);
         let batch = self.store.begin(&request.scope).await?;
-        let held = match request.source {
-            Source::Version(version) => batch.read_version(key, version).await?,
-            Source::LosingSide(side) => batch.read_side(key, side).await?,
+        let held = async {
+            match request.source {
+                Source::Version(version) => batch.read_version(key, version).await,
+                Source::LosingSide(side) => batch.read_side(key, side).await,
+            }
         };
+        let (standing, held) = tokio::try_join!(batch.read_standing(&request.device), held)?;
+        if let Err(problem) = admit(&standing, Wanted::Write(None), &request.gate, request.now) {
+            batch.discard().await?;
+            return Ok(Err(problem.into()));
+        }
         let snapshot = batch
             .read_whole(&request.scope, &[key], mutation, &request.device)
             .await?;

@@ -20,6 +20,7 @@ use super::session::{Parameters, Session};
 use crate::domain::clock::Millis;
 use crate::domain::plan::Plan;
 use crate::domain::scope::{DeviceId, Scope};
+use crate::domain::standing::BatchMark;
 use crate::domain::version::Revision;
 use crate::error::Fault;
 
@@ -48,6 +49,8 @@ pub struct Author<'a> {
     pub now: Millis,
     /// Devices the scope may have.
     pub devices_max: i64,
+    /// Which of its batches this is; `None`: it does not count them.
+    pub mark: Option<&'a BatchMark>,
 }
 
 /// Whether the device of a batch is one of its scope's.
@@ -96,6 +99,12 @@ impl Batch<'_> {
 
     /// Writes what a plan says and commits: all of it, or nothing. Nothing, too, if the scope may not
     /// have so many devices.
+    /// Whose data.
+    pub(super) fn scope(&self) -> &Scope {
+        self.scope
+    }
+
+    /// Writes what a plan says and commits: all of it, or nothing.
     ///
     /// The lock already makes sure that it fits what is stored. The statements say so once
     /// more, and a count that is off ends the batch without a trace.
@@ -115,7 +124,7 @@ impl Batch<'_> {
             self.run(ADVANCE_SCOPE, &advance, 1).await?;
         }
         let info = author.info;
-        let parameters: [&(dyn ToSql + Sync); 8] = [
+        let parameters: [&(dyn ToSql + Sync); 10] = [
             &self.scope.as_str(),
             &author.device.as_str(),
             &info.label,
@@ -124,6 +133,8 @@ impl Batch<'_> {
             &info.pending_count,
             &system_time(author.now),
             &author.devices_max,
+            &author.mark.map(|mark| mark.number.number()),
+            &author.mark.map(|mark| mark.digest),
         ];
         let recorded = self.query(RECORD_DEVICE, &parameters).await?;
         let known = recorded.first().ok_or_else(|| unexpected("known"))?;
@@ -134,6 +145,22 @@ impl Batch<'_> {
             self.discard().await?;
             Ok(Recorded::OneTooMany)
         }
+    }
+
+    /// Moves the scope on without a change, and commits what was touched: whoever watches looks again.
+    pub(super) async fn nudge(self) -> Result<Revision, Fault> {
+        let moved = self.revision.after(1);
+        let advance: [&(dyn ToSql + Sync); 6] = [
+            &self.scope.as_str(),
+            &self.revision.number(),
+            &moved.number(),
+            &0_i64,
+            &0_i32,
+            &false,
+        ];
+        self.run(ADVANCE_SCOPE, &advance, 1).await?;
+        self.commit().await?;
+        Ok(moved)
     }
 
     /// Ends a batch that shall leave no trace.

@@ -35,6 +35,12 @@ pub(super) fn millis(row: &Row, column: &str) -> Result<Millis, Fault> {
     Ok(Millis(since_epoch.as_millis() as i64))
 }
 
+/// A time that may be missing.
+pub(super) fn optional_millis(row: &Row, column: &str) -> Result<Option<Millis>, Fault> {
+    let time: Option<SystemTime> = row.try_get(column)?;
+    time.map(|_| millis(row, column)).transpose()
+}
+
 /// What the row's column `ordinal` (1, 2, ..) counts.
 pub(super) fn ordinal(row: &Row) -> Result<usize, Fault> {
     let ordinal: i64 = row.try_get("ordinal")?;

@@ -1,12 +1,10 @@
 //! The installations of an app a user calls from.
 
-use std::time::SystemTime;
-
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::Store;
-use super::columns::{millis, parsed, system_time, unexpected};
+use super::columns::{millis, optional_millis, parsed, system_time, unexpected};
 use super::session::Behalf;
 use crate::domain::clock::Millis;
 use crate::domain::scope::{DeviceId, Scope};
@@ -55,6 +53,8 @@ pub struct KnownDevice {
     pub info: DeviceInfo,
     /// When it was last seen.
     pub last_seen: Millis,
+    /// Since when it is revoked.
+    pub revoked_at: Option<Millis>,
 }
 
 /// What waits for a device.
@@ -111,9 +111,8 @@ impl Store {
         let parameters: [&(dyn ToSql + Sync); 3] = [&scope.as_str(), &device.as_str(), &limit];
         let row = self.ask_opt(scope, COUNT_WAITING, &parameters).await?;
         let row = row.ok_or_else(|| unexpected("waiting"))?;
-        let seen: Option<SystemTime> = row.try_get("last_seen_at")?;
         Ok(Waiting {
-            last_seen: seen.map(|_| millis(&row, "last_seen_at")).transpose()?,
+            last_seen: optional_millis(&row, "last_seen_at")?,
             changes: row.try_get("waiting")?,
             open_conflicts: row.try_get("open_conflicts")?,
         })
@@ -130,5 +129,6 @@ fn known_device(row: &Row) -> Result<KnownDevice, Fault> {
             pending_count: row.try_get("pending_count")?,
         },
         last_seen: millis(row, "last_seen_at")?,
+        revoked_at: optional_millis(row, "revoked_at")?,
     })
 }

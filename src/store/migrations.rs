@@ -33,11 +33,12 @@ macro_rules! migration {
 }
 
 /// In the order they are applied.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 5] = [
     migration!("0001_entities"),
     migration!("0002_feed"),
     migration!("0003_conflicts"),
     migration!("0004_isolation"),
+    migration!("0005_standing"),
 ];
 
 /// Why the tables could not be brought up to date.

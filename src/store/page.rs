@@ -7,11 +7,13 @@ use uuid::Uuid;
 use super::Store;
 use super::columns::{millis, ordinal, parsed, revision, unexpected, version};
 use super::session::Behalf;
+use super::standing::{READ_STANDING, standing};
 use crate::domain::clock::Millis;
 use crate::domain::cursor::CursorKey;
 use crate::domain::entity::{Document, EntityKey, EntityType};
 use crate::domain::page::{LaneRead, PageQuery};
 use crate::domain::scope::{DeviceId, Scope};
+use crate::domain::standing::Standing;
 use crate::domain::version::{Revision, Version};
 use crate::error::Fault;
 
@@ -42,6 +44,19 @@ pub struct PageRead {
     pub exhausted: bool,
     /// What to show, in order.
     pub entities: Vec<Entity>,
+    /// How the reader stands, by now.
+    pub standing: Standing,
+}
+
+/// Who reads a page.
+#[derive(Debug, Clone, Copy)]
+pub struct Reader<'a> {
+    /// Their user's scope.
+    pub scope: &'a Scope,
+    /// Their device.
+    pub device: &'a DeviceId,
+    /// Whether what the device wrote itself is shown.
+    pub include_own: bool,
 }
 
 /// An entity at its newest version.
@@ -64,14 +79,15 @@ pub struct Entity {
 }
 
 impl Store {
-    /// Reads one page of what a user's scope and the library hold. `leave_out`: the device whose own changes are not shown.
+    /// Reads one page, and how its reader stands.
     pub async fn read_page(
         &self,
-        scope: &Scope,
         query: &PageQuery,
-        leave_out: Option<&DeviceId>,
+        reader: Reader<'_>,
         limits: PageLimits,
     ) -> Result<PageRead, Fault> {
+        let (scope, device) = (reader.scope.as_str(), reader.device.as_str());
+        let leave_out = (!reader.include_own).then_some(device);
         let lanes = &query.lanes;
         let number = |revision: Option<Revision>| revision.map(Revision::number);
         let parameters: [&(dyn ToSql + Sync); 12] = [
@@ -92,7 +108,7 @@ impl Store {
                 .map(|lane| number(lane.began_at))
                 .collect::<Vec<_>>(),
             &lanes.iter().map(|lane| lane.new_types).collect::<Vec<_>>(),
-            &leave_out.map(DeviceId::as_str),
+            &leave_out,
             &query.types.only,
             &query.types.except,
             &query.new_types,
@@ -100,8 +116,16 @@ impl Store {
             &limits.entities,
             &limits.bytes,
         ];
-        let rows = self.ask(scope, READ_PAGE, &parameters).await?;
-        page(&rows, lanes.len(), limits)
+        let who: [&(dyn ToSql + Sync); 2] = [&scope, &device];
+        // The page first: whoever has read past a revocation sees it. The other way round one in between
+        // would be passed over, and its stream go on.
+        let questions = [
+            (READ_PAGE, parameters.as_slice()),
+            (READ_STANDING, who.as_slice()),
+        ];
+        let [rows, who] = self.ask_both(reader.scope, questions).await?;
+        let who = who.first().ok_or_else(|| unexpected("revoked_at"))?;
+        page(&rows, lanes.len(), limits, standing(who)?)
     }
 
     /// The key that signs the cursors of this database.
@@ -135,7 +159,12 @@ impl Store {
     }
 }
 
-fn page(rows: &[Row], lanes: usize, limits: PageLimits) -> Result<PageRead, Fault> {
+fn page(
+    rows: &[Row],
+    lanes: usize,
+    limits: PageLimits,
+    standing: Standing,
+) -> Result<PageRead, Fault> {
     let first = rows.first().ok_or_else(|| unexpected("epoch"))?;
     let looked_at: i64 = first.try_get("looked_at")?;
     let mut read = vec![None; lanes];
@@ -164,6 +193,7 @@ fn page(rows: &[Row], lanes: usize, limits: PageLimits) -> Result<PageRead, Faul
         lanes: lanes.ok_or_else(|| unexpected("ordinal"))?,
         exhausted: passed == looked_at && looked_at < limits.rows,
         entities,
+        standing,
     })
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use deadpool_postgres::{ClientWrapper, Object};
-use futures_util::future::{try_join, try_join3};
+use futures_util::future::{try_join, try_join3, try_join4};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
@@ -54,6 +54,15 @@ impl Store {
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, Fault> {
         self.session().await?.ask(behalf, sql, parameters).await
+    }
+
+    /// Asks two things, one after the other, likewise.
+    pub(super) async fn ask_both(
+        &self,
+        behalf: impl Into<Behalf<'_>>,
+        questions: [(&str, Parameters<'_>); 2],
+    ) -> Result<[Vec<Row>; 2], Fault> {
+        self.session().await?.ask_both(behalf, questions).await
     }
 
     /// Asks for one row at most, likewise.
@@ -110,6 +119,28 @@ impl Session {
             .await
             .inspect_err(|_| self.open.store(true, Ordering::Relaxed))?;
         Ok(rows)
+    }
+
+    /// Asks two things, one after the other, likewise in one round trip.
+    async fn ask_both(
+        &self,
+        behalf: impl Into<Behalf<'_>>,
+        [(first, of_first), (second, of_second)]: [(&str, Parameters<'_>); 2],
+    ) -> Result<[Vec<Row>; 2], Fault> {
+        let client = self.client()?;
+        let first = client.prepare_cached(first).await?;
+        let second = client.prepare_cached(second).await?;
+        let begin = behalf.into().begin("begin read only");
+        let asked = try_join4(
+            client.batch_execute(&begin),
+            client.query(&first, of_first),
+            client.query(&second, of_second),
+            client.batch_execute("commit"),
+        );
+        let (_, first, second, _) = asked
+            .await
+            .inspect_err(|_| self.open.store(true, Ordering::Relaxed))?;
+        Ok([first, second])
     }
 
     /// Begins a transaction.

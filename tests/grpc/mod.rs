@@ -1,7 +1,7 @@
 //! The service as a device sees it.
 //!
 //! `rules`, `replays`, `groups`: section 3 of docs/protocol.md; `races`: many at once; `pull`, `watch`: section 6. `devices`: what
-//! is kept of them, and their clocks. `inbox`, `policies`, `queues`, `duplicates`: conflicts, and who settles them. `history`: what was before,
+//! is kept of them, and their clocks. `clones`: two with one id. `revocation`: those that are gone. `subscriptions`: who has paid. `inbox`, `policies`, `queues`, `duplicates`: conflicts, and who settles them. `history`: what was before,
 //! and bringing it back. `bad_input`, `bad_calls`, `limits`, `verbatim`: what is refused,
 //! and what is not. `admission`: who is let in. `quotas`: how much an account holds. `floods`: what no client would send. `catalog`: entity types. `retention`: what goes at its age.
 //! `isolation`: users. `faults`, `sessions`, `outage`: what breaks. `service`,
@@ -11,6 +11,7 @@ mod admission;
 mod bad_calls;
 mod bad_input;
 mod catalog;
+mod clones;
 mod convergence;
 mod devices;
 mod duplicates;
@@ -29,10 +30,12 @@ mod quotas;
 mod races;
 mod replays;
 mod retention;
+mod revocation;
 mod rules;
 mod service;
 mod sessions;
 mod shutdown;
+mod subscriptions;
 mod verbatim;
 mod watch;
 mod wire;

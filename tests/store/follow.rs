@@ -10,6 +10,7 @@ use ironflow_sync::domain::catalog::Catalog;
 use ironflow_sync::domain::clock::Millis;
 use ironflow_sync::domain::item::{ItemRules, RawItem, Sender, Submission};
 use ironflow_sync::domain::scope::{DeviceId, Scope, UserId};
+use ironflow_sync::domain::standing::Gate;
 use ironflow_sync::feed::Feed;
 use ironflow_sync::places::Places;
 use ironflow_sync::presence::Presence;
@@ -61,6 +62,8 @@ async fn push_one(push: &Push) -> Uuid {
         device: sender.device.clone(),
         info: DeviceInfo::default(),
         batch: vec![Submission::parse(raw, &sender, &rules)],
+        mark: None,
+        gate: Gate::default(),
         validate_only: false,
         now: NOW,
     };
@@ -98,6 +101,9 @@ async fn what_commits_while_nobody_reads_is_there_when_somebody_does() {
         page_size: 10,
         include_own: false,
         schema: 0,
+        batches: None,
+        export: false,
+        gate: Gate::default(),
     };
     let mut events = pin!(watch.follow(request, LONG, || NOW));
     let mut next = async || {

@@ -59,6 +59,7 @@ async fn push(store: &Store, write: EntityWrite) -> Result<(), Fault> {
         info: &DeviceInfo::default(),
         now: Millis(1_700_000_000_000),
         devices_max: 100,
+        mark: None,
     };
     let batch = store.begin(&scope).await?;
     let plan = Plan {

@@ -33,8 +33,9 @@ const NOT_OF_A_SCOPE: [&str; 13] = [
 ];
 
 /// Statements that read or change what is there, with arguments that name leo's rows. `$1` is mia's scope.
-const SEEKING: [(&str, &str); 33] = [
+const SEEKING: [(&str, &str); 38] = [
     ("advance_scope", "{revision}, 1 + {revision}, 0, 0, true"),
+    ("allow_device", "'leo-phone'"),
     ("count_open", ""),
     ("count_waiting", "'leo-phone', 999"),
     ("delete_conflicts", "'{{settled}}', array[{settled_at}]"),
@@ -55,6 +56,9 @@ const SEEKING: [(&str, &str); 33] = [
     ("read_conflict", "'{open}'"),
     ("read_devices", "99"),
     ("read_entities", "'{workout}', '{{contested}}', '{-1}', 9999"),
+    ("read_account", ""),
+    ("read_standing", "'leo-phone'"),
+    ("revoke_device", "'leo-phone', now()"),
     (
         "read_kept",
         "'{workout}', '{{contested}}', '{{contested_side}}'",
@@ -97,7 +101,8 @@ const SEEKING: [(&str, &str); 33] = [
     ),
     // Their writing half is tried below.
     ("create_scope", ""),
-    ("record_device", "'mia-phone', 'x', 'x', 'x', 0, now(), 100"),
+    ("set_account", "'premium', null, now()"),
+    ("record_device", "'mia-phone', 'x', 'x', 'x', 0, now(), 100, null, null"),
     (
         "write_conflicts",
         "'{{open}}', '{edit}', '{workout}', '{{contested}}', '{null}', '{mia-phone}', array[gen_random_uuid()],
@@ -106,7 +111,12 @@ const SEEKING: [(&str, &str); 33] = [
 ];
 
 /// Statements that find nothing by a `where`: they only write rows of the scope they are given.
-const WRITING: [&str; 3] = ["create_scope", "record_device", "write_conflicts"];
+const WRITING: [&str; 4] = [
+    "create_scope",
+    "record_device",
+    "set_account",
+    "write_conflicts",
+];
 
 /// The others that only write, with arguments.
 const INSERTS: [(&str, &str); 3] = [
@@ -144,6 +154,9 @@ async fn live(service: &TestService, user: &str) {
     }
     applied(&mut tablet, put(settled, 2, &workout(11, "d"))).await;
     applied(&mut phone, delete(gone, 2)).await;
+    let sql = service.database.client().await;
+    let pay = format!("insert into accounts values ('user/{user}', 'premium', null, now())");
+    sql.batch_execute(&pay).await.expect("paid");
 }
 
 async fn applied(device: &mut Device, item: SyncItem) {
@@ -200,6 +213,7 @@ fn without_its_scope(name: &str) -> String {
             "(entity.scope, entity.version)",
             "($1::text, entity.version)",
         ),
+        ("account.scope = $1", "$1::text is not null"),
         ("scope = lane.scope", "true"),
         ("scope = given.scope", "true"),
         (
@@ -290,6 +304,7 @@ async fn of_others(sql: &Client) -> BTreeSet<String> {
         "devices",
         "conflicts",
         "losing_sides",
+        "accounts",
     ] {
         let read = format!("select ctid || t::text from {table} as t where scope <> 'user/mia'");
         let found = sql.query(&read, &[]).await.expect("rows");
@@ -325,7 +340,8 @@ async fn a_statement_without_its_where_sees_its_own_scope_and_the_library_and_no
              delete from entity_versions where scope <> 'user/mia';
              delete from devices where scope <> 'user/mia';
              delete from conflicts where scope <> 'user/mia';
-             delete from losing_sides where scope <> 'user/mia'",
+             delete from losing_sides where scope <> 'user/mia';
+             delete from accounts where scope <> 'user/mia'",
             "select",
             CONFINED_TO_MIA,
         ] {

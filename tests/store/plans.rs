@@ -8,7 +8,7 @@ use crate::support::TestDatabase;
 use crate::support::database::connect;
 
 /// The statements that look something up, with arguments.
-const LOOK_UPS: [(&str, &str); 21] = [
+const LOOK_UPS: [(&str, &str); 22] = [
     ("read_entities", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_written", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_bases", "'user/mia', '{}', '{}', '{}', 9"),
@@ -16,6 +16,7 @@ const LOOK_UPS: [(&str, &str); 21] = [
     ("read_open", "'user/mia', '{}', '{}', 'phone'"),
     ("read_own_sides", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_neighbours", "'user/mia', '{}', '{}', '{}', '{}', '{}'"),
+    ("read_standing", "'user/mia', 'phone'"),
     ("read_conflict", "'user/mia', null"),
     ("read_sides", "'user/mia', null, null, 9, 9"),
     ("list_conflicts", "'user/mia', true, null, 9, 9"),
@@ -96,6 +97,8 @@ async fn look_ups_use_whole_keys_even_without_statistics() {
             "scopes",
             "conflicts",
             "losing_sides",
+            "devices",
+            "accounts",
         ] {
             for scan in ["Seq Scan on", "Bitmap Heap Scan on"] {
                 assert!(
@@ -107,7 +110,7 @@ async fn look_ups_use_whole_keys_even_without_statistics() {
         // An index condition on the scope alone would be the whole scope.
         let lines: Vec<&str> = plan.lines().collect();
         for scan in lines.windows(2).filter(|scan| {
-            [" on entit", " on conf", " on los"]
+            [" on entit", " on conf", " on los", " on dev"]
                 .iter()
                 .any(|on| scan[0].contains(on))
         }) {

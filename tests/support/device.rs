@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
 use ironflow_sync::grpc::proto::{
     DeviceInfo, Entity, GetServerInfoRequest, GetServerInfoResponse, GetStatusRequest,
-    GetStatusResponse, PullRequest, PullResponse, SyncItem, SyncRequest, SyncResponse, SyncResult,
-    WatchRequest, WatchResponse,
+    GetStatusResponse, PullRequest, PullResponse, RevokeDeviceRequest, SyncItem, SyncRequest,
+    SyncResponse, SyncResult, WatchRequest, WatchResponse,
 };
 use serde_json::Value;
 use tonic::transport::Channel;
@@ -162,6 +162,7 @@ impl Device {
             page_size: request.page_size,
             include_own: request.include_own,
             schema_version: request.schema_version,
+            batch_number: request.batch_number,
         });
         Ok(self.client.watch(request).await?.into_inner())
     }
@@ -171,11 +172,19 @@ impl Device {
         self.try_status().await.expect("a status")
     }
 
-    /// How the account is doing, if the call is let in.
+    /// How the account is doing, if this device may know.
     pub async fn try_status(&mut self) -> Result<GetStatusResponse, Status> {
         let device_id = self.device_id.clone();
         let request = self.authorized(GetStatusRequest { device_id });
         Ok(self.client.get_status(request).await?.into_inner())
+    }
+
+    /// Revokes a device of the user, and says since when it is.
+    pub async fn revoke(&mut self, device_id: &str) -> Result<i64, Status> {
+        let device_id = device_id.to_owned();
+        let request = self.authorized(RevokeDeviceRequest { device_id });
+        let revoked = self.client.revoke_device(request).await?;
+        Ok(revoked.into_inner().revoked_time)
     }
 
     /// What the server is.

@@ -234,7 +234,8 @@ impl Batch<'_> {
         self.query(sql, &[&named, more].concat()).await
     }
 
-    pub(super) async fn query(
+    /// Runs a statement that reads.
+    pub(in crate::store) async fn query(
         &self,
         sql: &str,
         parameters: Parameters<'_>,
