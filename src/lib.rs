@@ -12,6 +12,8 @@
 //! `server` spawns long-lived tasks; only `push` writes entities (`retention` empties old versions);
 //! only the edge reads the clock, below it `now` is an argument.
 
+#![forbid(unsafe_code)]
+
 pub mod admission;
 pub mod auth;
 pub mod commands;

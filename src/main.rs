@@ -1,5 +1,7 @@
 //! A doorknob: parses the arguments and calls the library.
 
+#![forbid(unsafe_code)]
+
 use std::error::Error;
 use std::process::ExitCode;
 

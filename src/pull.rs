@@ -106,8 +106,8 @@ impl Pull {
     pub async fn run(&self, request: &PullRequest, now: Millis) -> Result<Page, CallError> {
         let span = tracing::info_span!(
             "pull",
-            scope = %request.scope,
-            device = request.device.as_str(),
+            scope = %request.scope.log_name(),
+            device = %request.device.log_name(),
             entities = field::Empty,
             has_more = field::Empty,
             duration_ms = field::Empty,

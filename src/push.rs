@@ -110,8 +110,8 @@ impl Push {
     pub async fn run(&self, request: PushRequest) -> Result<PushResponse, CallError> {
         let span = tracing::info_span!(
             "sync",
-            scope = %request.scope,
-            device = request.device.as_str(),
+            scope = %request.scope.log_name(),
+            device = %request.device.log_name(),
             items = request.batch.len(),
             applied = field::Empty,
             unchanged = field::Empty,

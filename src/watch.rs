@@ -92,8 +92,8 @@ impl Watch {
         let user = self.feed.subscribe(&request.scope);
         let span = tracing::info_span!(
             "watch",
-            scope = %request.scope,
-            device = request.device.as_str(),
+            scope = %request.scope.log_name(),
+            device = %request.device.log_name(),
             pages = field::Empty,
             duration_ms = field::Empty,
         );

@@ -1,13 +1,17 @@
 //! All tests of the service, in one binary. Where to look: `architecture` the rules of the house,
-//! `commands` the program, `embedded` the private Postgres, `store` what lies below gRPC, `grpc` the
-//! service as a device sees it, `killed` kill -9 of everything, `library` shared reference data, `examples` the examples, `tokens` who may call,
+//! `canaries` what must not be seen, `commands` the program, `embedded` the private Postgres, `store` what
+//! lies below gRPC, `grpc` the service as a device sees it, `hostile` requests made to do harm, `killed`
+//! kill -9 of everything, `library` shared reference data, `examples` the examples, `tokens` who may call,
 //! `tls` encryption, towards callers and towards Postgres.
 
 mod architecture;
+mod canaries;
 mod commands;
 mod embedded;
 mod examples;
+mod fuzz;
 mod grpc;
+mod hostile;
 mod killed;
 mod library;
 mod memory;

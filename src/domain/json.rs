@@ -14,6 +14,10 @@ use super::number::{Decimal, NUMBER_CHARS_MAX, size_problem};
 pub(super) mod testing;
 mod write;
 
+/// Bytes of a JSON Pointer in a complaint. Keys may be as long as a document is, and the answers to a
+/// batch have to fit into a message.
+const POINTER_BYTES_MAX: usize = 4096;
+
 /// How deep arrays and objects may nest (docs/protocol.md, section 8).
 /// It also bounds the recursion of the reader.
 pub const DEPTH_MAX: usize = 64;
@@ -378,14 +382,19 @@ impl<'a> Reader<'a> {
         self.complain(format!("expected {expected} at byte {}", self.at))
     }
 
+    /// A complaint about the current place, or about the innermost around it whose pointer is not too long.
     fn complain(&self, description: String) -> Violation {
         let mut path = String::new();
         for step in &self.path {
-            path.push('/');
-            match step {
-                Step::Key(key) => path.push_str(&pointer_token(key)),
-                Step::Index(index) => path.push_str(&index.to_string()),
+            let token = match step {
+                Step::Key(key) => pointer_token(key),
+                Step::Index(index) => index.to_string(),
+            };
+            if path.len() + 1 + token.len() > POINTER_BYTES_MAX {
+                break;
             }
+            path.push('/');
+            path.push_str(&token);
         }
         Violation { path, description }
     }
@@ -433,6 +442,7 @@ mod tests {
             ("{\"x/y\":{\"~\":[0,1e309]}}", "/x~1y/~0/1", "exponent"),
             ("{\"a\":1e130000}", "/a", "exponent"),
             ("{\"a\":1e-99999999999999999999}", "/a", "exponent"),
+            ("{\"a\":1e-9223372036854775808}", "/a", "exponent"),
             (&long_number, "/n", "64 characters"),
             ("{\"a\":\"\\u0000\"}", "/a", "u0000"),
             ("{\"a\":\"\\ud800\"}", "/a", "surrogate"),
@@ -455,6 +465,20 @@ mod tests {
         }
         let violation = Json::from_device(b"{\"a\":\"\xff\"}").expect_err("not UTF-8");
         assert!(violation.description.contains("byte 6"), "{violation:?}");
+    }
+
+    #[test]
+    fn the_place_is_the_innermost_whose_pointer_is_not_too_long() {
+        let key = |length: usize| "~".repeat(length / 2);
+        let longest = format!("/a/{}", key(POINTER_BYTES_MAX - 3).replace('~', "~0"));
+        for (length, path) in [
+            (POINTER_BYTES_MAX - 3, &*longest),
+            (POINTER_BYTES_MAX, "/a"),
+        ] {
+            let key = key(length);
+            let text = format!("{{\"a\":{{\"{key}\":1,\"{key}\":2}}}}");
+            assert_eq!(read(&text).expect_err("twice").path, path);
+        }
     }
 
     #[test]

@@ -135,7 +135,7 @@ impl fmt::Display for Decimal {
         let power = self.exponent.saturating_sub(digits.len() as i64);
         match power {
             0 => f.write_str(digits),
-            _ if power.abs() <= EXPONENT_MAX => write!(f, "{digits}e{power}"),
+            _ if power.saturating_abs() <= EXPONENT_MAX => write!(f, "{digits}e{power}"),
             _ if power.saturating_abs() > EXPONENT_MAX + ZEROS_MAX => {
                 write!(f, "{digits}e{power}")
             }
@@ -164,7 +164,8 @@ pub(super) fn size_problem(token: &str) -> Option<&'static str> {
     }
 }
 
-/// Mantissa and power of ten; a power beyond i64 counts as the largest.
+/// Mantissa and power of ten; a power beyond i64 counts as the largest. Never `i64::MIN`, which has no
+/// absolute value.
 fn split_exponent(token: &str) -> (&str, i64) {
     match token.split_once(['e', 'E']) {
         None => (token, 0),
@@ -174,7 +175,7 @@ fn split_exponent(token: &str) -> (&str, i64) {
             } else {
                 i64::MAX
             };
-            (mantissa, power.parse().unwrap_or(limit))
+            (mantissa, power.parse().unwrap_or(limit).max(-i64::MAX))
         }
     }
 }

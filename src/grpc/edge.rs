@@ -7,12 +7,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::{HeaderMap, Request, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-use super::status::{deadline_exceeded, message_too_large};
+use super::status::{bad_framing, deadline_exceeded, message_too_large};
 use crate::domain::clock::Millis;
 
 /// The server's clock.
@@ -32,9 +32,10 @@ pub struct EdgeLayer {
     pub message_bytes_max: usize,
 }
 
-/// Answers DEADLINE_EXCEEDED when the deadline has passed (tonic would say CANCELLED), and
+/// Answers DEADLINE_EXCEEDED when the deadline has passed (tonic would say CANCELLED),
 /// RESOURCE_EXHAUSTED with details to a message that is too large (tonic would say OUT_OF_RANGE, or
-/// give none).
+/// give none), and INVALID_ARGUMENT to bytes it can not unpack (tonic would say INTERNAL). What is not
+/// a gRPC call at all it refuses in HTTP (tonic would take it for one).
 #[derive(Debug, Clone)]
 pub struct EdgeService<S> {
     inner: S,
@@ -66,6 +67,9 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        if let Err(status) = is_call(request.method(), request.headers()) {
+            return Box::pin(async move { Ok(refused_in_http(status)) });
+        }
         let asked = caller_timeout(request.headers()).unwrap_or(Duration::MAX);
         let timeout = asked.min(self.layer.call_timeout);
         let message_bytes_max = self.layer.message_bytes_max;
@@ -76,11 +80,13 @@ where
                 return Ok(deadline_exceeded().into_http());
             };
             let response = answer?;
-            let refused = Status::from_header_map(response.headers());
-            if refused.is_some_and(|status| says_too_large(&status)) {
-                return Ok(message_too_large(message_bytes_max).into_http());
+            match Status::from_header_map(response.headers()) {
+                Some(status) if says_too_large(&status) => {
+                    Ok(message_too_large(message_bytes_max).into_http())
+                }
+                Some(status) if says_bad_framing(&status) => Ok(bad_framing().into_http()),
+                _ => Ok(response),
             }
-            Ok(response)
         })
     }
 }
@@ -93,6 +99,37 @@ fn says_too_large(refused: &Status) -> bool {
         Code::ResourceExhausted => refused.details().is_empty(),
         _ => false,
     }
+}
+
+/// Whether this is tonic's word for a body that is not messages in their frames, or not packed as it says.
+/// Our own INTERNAL has details.
+fn says_bad_framing(refused: &Status) -> bool {
+    refused.code() == Code::Internal && refused.details().is_empty()
+}
+
+/// Whether a request is a gRPC call (the gRPC protocol over HTTP/2, "Requests"), gRPC-Web being turned
+/// into one before; if not, the HTTP status that says why.
+fn is_call(method: &Method, headers: &HeaderMap) -> Result<(), StatusCode> {
+    if method != Method::POST {
+        return Err(StatusCode::METHOD_NOT_ALLOWED);
+    }
+    let content = headers.get(header::CONTENT_TYPE);
+    let content = content.and_then(|value| value.to_str().ok());
+    let subtype = content.and_then(|content| content.strip_prefix("application/grpc"));
+    match subtype.map(|subtype| subtype.bytes().next()) {
+        Some(None | Some(b'+' | b';')) => Ok(()),
+        Some(Some(_)) | None => Err(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+    }
+}
+
+fn refused_in_http(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        let post = HeaderValue::from_static("POST");
+        response.headers_mut().insert(header::ALLOW, post);
+    }
+    response
 }
 
 /// The deadline a caller set: at most eight digits and a unit (the gRPC protocol over HTTP/2).

@@ -2,7 +2,7 @@
 
 use super::batch::{bytes, device_id, written_resolution};
 use super::edge::now;
-use super::inbox::{any_type, bad_token, copy_message, page_size, seen};
+use super::inbox::{any_type, copy_message, page_size, revision, revision_token, seen, token};
 use super::proto::{self, restore_version_request};
 use crate::auth::Caller;
 use crate::domain::decide::Rule;
@@ -10,7 +10,7 @@ use crate::domain::entity::{EntityKey, EntityType, MutationId};
 use crate::domain::item::uuid;
 use crate::domain::scope::Scope;
 use crate::domain::standing::Gate;
-use crate::domain::version::{Revision, Version};
+use crate::domain::version::Version;
 use crate::error::{FieldProblem, Refusal};
 use crate::history::HistoryRequest;
 use crate::push::resolve::{RestoreRequest, RestoreResponse, Source};
@@ -138,29 +138,6 @@ fn source(source: Option<restore_version_request::Source>) -> Result<Source, Fie
     }
 }
 
-/// A place that a page token names; nothing: `None`. Only the very text that this server writes for it
-/// will do.
-///
-/// A token holds nothing but a place in the order of what is listed: whose it is, is said by the caller's
-/// bearer token alone, so no page token reaches another user's data (promise 10).
-fn token<T>(
-    text: &str,
-    read: impl FnOnce(&str) -> Option<T>,
-    write: impl FnOnce(&T) -> String,
-) -> Result<Option<T>, FieldProblem> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let place = Some(text).filter(|text| text.len() <= TOKEN_BYTES_MAX);
-    match place.and_then(read) {
-        Some(place) if write(&place) == text => Ok(Some(place)),
-        Some(_) | None => Err(bad_token()),
-    }
-}
-
-/// No token of ours is longer: ten digits, a point and a UUID.
-const TOKEN_BYTES_MAX: usize = 47;
-
 fn history_place(text: &str) -> Option<HistoryPlace> {
     let (version, side) = match text.split_once('.') {
         Some((version, side)) => (version, Some(MutationId(uuid(side)?))),
@@ -176,15 +153,6 @@ fn place_token(place: &HistoryPlace) -> String {
         Some(side) => format!("{version}.{}", side.0),
         None => version.to_string(),
     }
-}
-
-fn revision(text: &str) -> Option<Revision> {
-    let number: i64 = text.parse().ok()?;
-    (number > 0).then(|| Revision::new(number))
-}
-
-fn revision_token(revision: &Revision) -> String {
-    revision.number().to_string()
 }
 
 /// A page of a history, as a message.

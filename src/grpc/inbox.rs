@@ -64,13 +64,7 @@ pub(super) fn conflict_query(
     request: proto::ListConflictsRequest,
     caller: &Caller,
 ) -> Result<ConflictQuery, Refusal> {
-    let before = match request.page_token.as_str() {
-        "" => Ok(None),
-        token => token
-            .parse()
-            .map(|number| Some(Revision::new(number)))
-            .map_err(|_| bad_token()),
-    };
+    let before = token(&request.page_token, revision, revision_token);
     let state = proto::ConflictState::try_from(request.state).map_err(|_| FieldProblem {
         field: "state",
         expected: "OPEN, SETTLED or nothing",
@@ -100,12 +94,41 @@ pub(super) fn conflict_query(
     }
 }
 
-/// A page token that was not given by this server.
-pub(super) fn bad_token() -> FieldProblem {
-    FieldProblem {
-        field: "page_token",
-        expected: "what the last answer gave, or nothing",
+/// A place that a page token names; nothing: `None`. Only the very text that this server writes for it
+/// will do.
+///
+/// A token holds nothing but a place in the order of what is listed: whose it is, is said by the caller's
+/// bearer token alone, so no page token reaches another user's data (promise 10).
+pub(super) fn token<T>(
+    text: &str,
+    read: impl FnOnce(&str) -> Option<T>,
+    write: impl FnOnce(&T) -> String,
+) -> Result<Option<T>, FieldProblem> {
+    if text.is_empty() {
+        return Ok(None);
     }
+    let place = Some(text).filter(|text| text.len() <= TOKEN_BYTES_MAX);
+    match place.and_then(read) {
+        Some(place) if write(&place) == text => Ok(Some(place)),
+        Some(_) | None => Err(FieldProblem {
+            field: "page_token",
+            expected: "what the last answer gave, or nothing",
+        }),
+    }
+}
+
+/// No token of ours is longer: ten digits, a point and a UUID.
+const TOKEN_BYTES_MAX: usize = 47;
+
+/// A place in an order of changes.
+pub(super) fn revision(text: &str) -> Option<Revision> {
+    let number: i64 = text.parse().ok()?;
+    (number > 0).then(|| Revision::new(number))
+}
+
+/// How a page token writes it.
+pub(super) fn revision_token(revision: &Revision) -> String {
+    revision.number().to_string()
 }
 
 /// A page of conflicts, as a message.
@@ -116,10 +139,7 @@ pub(super) fn conflict_page(page: ConflictPage) -> proto::ListConflictsResponse 
             .into_iter()
             .map(|(conflict, label)| conflict_message(conflict, label))
             .collect(),
-        next_page_token: page
-            .next
-            .map(|next| next.number().to_string())
-            .unwrap_or_default(),
+        next_page_token: page.next.as_ref().map(revision_token).unwrap_or_default(),
         open_conflicts: page.open,
     }
 }

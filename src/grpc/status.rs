@@ -187,6 +187,15 @@ pub(super) fn message_too_large(bytes_max: usize) -> Status {
     Status::with_error_details(Code::ResourceExhausted, message, details)
 }
 
+/// INVALID_ARGUMENT for a body that is not a message in its frame.
+pub(super) fn bad_framing() -> Status {
+    Status::with_error_details(
+        Code::InvalidArgument,
+        "expected one message in the frame of gRPC: whole, and packed as grpc-encoding says or not at all",
+        ErrorDetails::with_error_info("INVALID_MESSAGE", ERROR_DOMAIN, HashMap::new()),
+    )
+}
+
 /// INVALID_ARGUMENT for bytes that are no message. The error names the field and holds none of them.
 pub(super) fn invalid_message(error: &prost::DecodeError) -> Status {
     Status::with_error_details(

@@ -95,8 +95,8 @@ impl Push {
     pub async fn resolve(&self, request: ResolveRequest) -> Result<ResolveResponse, CallError> {
         let span = tracing::info_span!(
             "resolve",
-            scope = %request.scope,
-            device = request.device.as_str(),
+            scope = %request.scope.log_name(),
+            device = %request.device.log_name(),
             status = field::Empty,
             duration_ms = field::Empty,
         );
@@ -198,8 +198,8 @@ impl Push {
         }
         let span = tracing::info_span!(
             "restore",
-            scope = %request.scope,
-            device = request.device.as_str(),
+            scope = %request.scope.log_name(),
+            device = %request.device.log_name(),
             status = field::Empty,
             duration_ms = field::Empty,
         );

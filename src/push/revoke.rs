@@ -23,8 +23,8 @@ impl Push {
     pub async fn revoke(&self, request: RevokeRequest) -> Result<Millis, CallError> {
         let span = tracing::info_span!(
             "revoke",
-            scope = %request.scope,
-            device = request.device.as_str(),
+            scope = %request.scope.log_name(),
+            device = %request.device.log_name(),
         );
         let push = self.clone();
         let scope = request.scope.clone();

@@ -23,9 +23,12 @@ pub struct Address {
 /// What an address must be.
 #[derive(Debug, Error)]
 pub enum AddressError {
-    /// It is none.
-    #[error("DATABASE_URL: expected something like postgres://user:password@host/database")]
-    Malformed(#[source] tokio_postgres::Error),
+    /// It is none. Without its cause: where a password has a `?` or `/` in it, that quotes what stands behind.
+    #[error(
+        "DATABASE_URL: expected something like postgres://user:password@host/database; of a password, \
+         write / ? # @ : and % in hexadecimal (@ is %40)"
+    )]
+    Malformed,
     /// No such mode.
     #[error(
         "DATABASE_URL: sslmode: expected disable, allow, prefer, require, verify-ca or verify-full, \
@@ -124,7 +127,8 @@ impl Address {
     /// What can not be read as one, and a file of authorities that can not be used. Nothing is connected to.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let taken = Taken::from(text);
-        let mut config: Config = taken.rest.parse().map_err(AddressError::Malformed)?;
+        let config = taken.rest.parse();
+        let mut config: Config = config.map_err(|_| AddressError::Malformed)?;
         let is_system = taken.root_cert.as_deref() == Some("system");
         let mode = match &taken.mode {
             Some(text) => Mode::parse(text).ok_or_else(|| AddressError::Mode(text.clone()))?,

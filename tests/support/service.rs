@@ -35,6 +35,14 @@ pub const QUIET: [&str; 6] = [
     "0",
 ];
 
+/// Lifts the rates of users: what a test does in a second takes people a day.
+pub const UNHURRIED: [&str; 4] = [
+    "--user-calls-per-s",
+    "1000000",
+    "--user-calls-burst",
+    "1000000",
+];
+
 /// A service on a database of its own.
 pub struct TestService {
     /// Where it listens.
@@ -164,12 +172,6 @@ impl TestService {
 
 /// Rates far beyond what tests do, unless their arguments speak of rates: most of them are in a hurry.
 fn unhurried(arguments: &[&str]) -> &'static [&'static str] {
-    const UNHURRIED: [&str; 4] = [
-        "--user-calls-per-s",
-        "1000000",
-        "--user-calls-burst",
-        "1000000",
-    ];
     let speaks_of_rates = arguments
         .iter()
         .any(|argument| UNHURRIED.contains(argument));

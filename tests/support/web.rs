@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName};
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -87,7 +89,8 @@ pub fn frame(message: &[u8]) -> Vec<u8> {
 }
 
 impl HttpAnswer {
-    fn parse(answer: &[u8]) -> Self {
+    /// An answer as it stood on the wire, whole.
+    pub fn parse(answer: &[u8]) -> Self {
         let end = find(answer, b"\r\n\r\n").expect("a whole head");
         let head = std::str::from_utf8(&answer[..end]).expect("text");
         let mut lines = head.split("\r\n");
@@ -115,9 +118,14 @@ impl HttpAnswer {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// The gRPC status: in the headers of an answer without a message, else in the frame of the
-    /// trailers.
+    /// The gRPC status.
     pub fn grpc_status(&self) -> Status {
+        self.try_grpc_status().expect("a gRPC status")
+    }
+
+    /// The gRPC status, if there is one: in the headers of an answer without a message, else in the frame of the
+    /// trailers.
+    pub fn try_grpc_status(&self) -> Option<Status> {
         const TRAILERS: u8 = 0x80;
         let mut fields = HeaderMap::new();
         let mut add = |name: &str, value: &str| {
@@ -133,7 +141,18 @@ impl HttpAnswer {
                 add(name, value);
             }
         }
-        Status::from_header_map(&fields).expect("a gRPC status")
+        Status::from_header_map(&fields)
+    }
+
+    /// The same, where gRPC-Web came in base64: a piece of it for each frame.
+    pub fn in_binary(mut self) -> Self {
+        let kind = self.header("content-type").unwrap_or_default();
+        if kind.starts_with("application/grpc-web-text") {
+            let pieces = self.body.chunks(4).map(|piece| STANDARD.decode(piece));
+            let pieces: Result<Vec<Vec<u8>>, _> = pieces.collect();
+            self.body = pieces.expect("base64").concat();
+        }
+        self
     }
 
     /// Its code.
@@ -147,11 +166,20 @@ impl HttpAnswer {
         M::decode(&message.expect("a message").1[..]).expect("decodes")
     }
 
+    /// The bytes of the first message; nothing if there is none.
+    pub fn first_message(&self) -> Vec<u8> {
+        let message = self.frames().into_iter().find(|(flags, _)| *flags == 0);
+        message.map(|(_, bytes)| bytes).unwrap_or_default()
+    }
+
     fn frames(&self) -> Vec<(u8, Vec<u8>)> {
         let mut rest = &self.body[..];
         let mut frames = Vec::new();
         while let &[flags, a, b, c, d, ref behind @ ..] = rest {
             let length = u32::from_be_bytes([a, b, c, d]) as usize;
+            if length > behind.len() {
+                break; // no gRPC after all
+            }
             frames.push((flags, behind[..length].to_owned()));
             rest = &behind[length..];
         }
