@@ -1,0 +1,464 @@
+//! What the limits are for: how others fare beside one user's busy devices, what is done of three times
+//! too much, and what very many idle connections cost.
+//!
+//! The service runs as the built program in a process of its own, on a durable Postgres, over loopback.
+//! Clients, service and Postgres share the machine.
+
+#[allow(dead_code)] // nothing takes turns here
+mod lanes;
+#[path = "../tests/support/mod.rs"]
+mod support;
+mod workout;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
+use ironflow_sync::grpc::proto::{SyncItem, SyncRequest};
+use lanes::{measured, median};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use support::service::{SECRET, token};
+use support::{Device, TestDatabase, frames};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+use uuid::Uuid;
+use workout::workout;
+
+/// The most the whole bench may take.
+const LIMIT: Duration = Duration::from_secs(300);
+
+const ITEM_BYTES: usize = 1024;
+
+/// The others, and how often each of them pushes: 100 a second together.
+const OTHERS: usize = 20;
+const OTHERS_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Devices of the user who never rests.
+const BUSY_DEVICES: usize = 32;
+
+/// Users and connections of the open loop.
+const CROWD: usize = 500;
+const CROWD_CONNECTIONS: usize = 16;
+
+/// Devices that find out how much the service can do at most.
+const CLOSED_LOOP: usize = 32;
+
+/// Callers stop waiting then.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much is measured.
+struct Extent {
+    rounds: usize,
+    turn: Duration,
+    connections: usize,
+}
+
+impl Extent {
+    fn of_this_run() -> Self {
+        let (rounds, ms, connections) = if measured() {
+            (5, 2_000, 19_000)
+        } else {
+            (1, 200, 50)
+        };
+        Self {
+            rounds,
+            turn: Duration::from_millis(ms),
+            connections,
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let extent = Extent::of_this_run();
+    timeout(LIMIT, measure(&extent)).await.expect("in time");
+}
+
+async fn measure(extent: &Extent) {
+    let database = TestDatabase::durable().await;
+    let defaults = Service::start(&database, &[]);
+    let unlimited = Service::start(&database, &UNLIMITED);
+    println!("Other users' pushes ({OTHERS} users, 100 a second), alone and beside one user");
+    println!(
+        "the user's {BUSY_DEVICES} devices                    alone p99  beside p99  ratio (lowest-highest)"
+    );
+    for (name, service, busy) in [
+        ("push, told to wait they wait", &defaults, Busy::Patient),
+        ("push, told to wait they call", &defaults, Busy::Stubborn),
+        ("push, no rate at all", &unlimited, Busy::Stubborn),
+        ("pull, no rate at all", &unlimited, Busy::Pulling),
+    ] {
+        println!("{name:42} {}", fairness(service, busy, extent).await);
+    }
+    drop(unlimited);
+    let crowded = Service::start(&database, &UNLIMITED);
+    overload(&crowded, extent).await;
+    drop(crowded);
+    idle(&defaults, extent).await;
+}
+
+/// Nobody is held to a rate; all else as it is.
+const UNLIMITED: [&str; 4] = [
+    "--user-calls-per-s",
+    "1000000",
+    "--user-calls-burst",
+    "1000000",
+];
+
+/// What the busy devices do.
+#[derive(Clone, Copy)]
+enum Busy {
+    /// They push, and wait for as long as they are told to.
+    Patient,
+    /// They push, whatever they are told.
+    Stubborn,
+    /// They pull, from the beginning.
+    Pulling,
+}
+
+/// How others' p99 compares, with and without the busy user, in alternating rounds.
+async fn fairness(service: &Service, busy: Busy, extent: &Extent) -> String {
+    let user = format!("busy-{}", Uuid::new_v4());
+    let mut devices = Vec::new();
+    for n in 0..BUSY_DEVICES {
+        let channel = service.channel().await;
+        devices.push(Device::new(
+            SyncServiceClient::new(channel),
+            token(&user),
+            &format!("d{n}"),
+        ));
+    }
+    for number in 0..50 {
+        // So that there is something to pull.
+        push(devices[0].clone(), number).await.ok();
+    }
+    let others = others(service).await;
+    let (mut alone_ms, mut beside_ms, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+    p99_ms(&others, extent.turn).await; // warms up
+    let mut before = p99_ms(&others, extent.turn).await;
+    for _ in 0..extent.rounds {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut running = JoinSet::new();
+        for device in devices.clone() {
+            running.spawn(be_busy(device, busy, stop.clone()));
+        }
+        let beside = p99_ms(&others, extent.turn).await;
+        stop.store(true, Ordering::Relaxed);
+        running.join_all().await;
+        let after = p99_ms(&others, extent.turn).await;
+        let alone = f64::midpoint(before, after);
+        alone_ms.push(alone);
+        beside_ms.push(beside);
+        ratios.push(beside / alone);
+        before = after;
+    }
+    let (lowest, highest) = spread(&ratios);
+    format!(
+        "{:6.1} ms   {:6.1} ms  {:.2} ({lowest:.2}-{highest:.2})",
+        median(alone_ms),
+        median(beside_ms),
+        median(ratios)
+    )
+}
+
+fn spread(values: &[f64]) -> (f64, f64) {
+    let lowest = values.iter().copied().fold(f64::INFINITY, f64::min);
+    (lowest, values.iter().copied().fold(0.0, f64::max))
+}
+
+async fn be_busy(mut device: Device, busy: Busy, stop: Arc<AtomicBool>) {
+    let mut number = 0;
+    while !stop.load(Ordering::Relaxed) {
+        number += 1;
+        let result = match busy {
+            Busy::Patient | Busy::Stubborn => push(device.clone(), number).await,
+            Busy::Pulling => device.pull(device.page_after("")).await.map(|_| ()),
+        };
+        if let (Busy::Patient, Err(refused)) = (busy, result) {
+            let retry = refused.get_details_retry_info();
+            sleep(
+                retry
+                    .and_then(|retry| retry.retry_delay)
+                    .unwrap_or_default(),
+            )
+            .await;
+        }
+    }
+}
+
+async fn others(service: &Service) -> Vec<Device> {
+    let mut devices = Vec::new();
+    for n in 0..OTHERS {
+        let client = SyncServiceClient::new(service.channel().await);
+        devices.push(Device::new(client, token(&format!("other-{n}")), "phone"));
+    }
+    devices
+}
+
+/// The others push now and then, each in an open loop; from when each push was due, the p99.
+async fn p99_ms(others: &[Device], turn: Duration) -> f64 {
+    let mut running = JoinSet::new();
+    for (n, device) in others.iter().enumerate() {
+        let device = device.clone();
+        let first = OTHERS_INTERVAL * n as u32 / OTHERS as u32;
+        running.spawn(async move {
+            sleep(first).await;
+            let mut ticks = interval(OTHERS_INTERVAL);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+            let begun = Instant::now();
+            let mut taken = Vec::new();
+            while begun.elapsed() < turn {
+                let due = ticks.tick().await;
+                push(device.clone(), n).await.expect("let in");
+                taken.push(due.elapsed());
+            }
+            taken
+        });
+    }
+    let mut histogram = Histogram::<u64>::new(3).expect("three digits");
+    for taken in running.join_all().await.into_iter().flatten() {
+        histogram += taken.as_micros() as u64;
+    }
+    histogram.value_at_quantile(0.99) as f64 / 1e3
+}
+
+/// What is done of once to three times what can be.
+async fn overload(service: &Service, extent: &Extent) {
+    let mut crowd = Vec::new();
+    let mut channels = Vec::new();
+    for _ in 0..CROWD_CONNECTIONS {
+        channels.push(service.channel().await);
+    }
+    for n in 0..CROWD {
+        let channel = channels[n % channels.len()].clone();
+        let client = SyncServiceClient::new(channel);
+        crowd.push(Device::new(client, token(&format!("crowd-{n}")), "phone"));
+    }
+    closed_loop(&crowd, extent.turn).await; // warms up
+    println!(
+        "\nPushes by {CROWD} users: {CLOSED_LOOP} at once, then in an open loop of so much more"
+    );
+    println!(
+        "load  offered/s   done/s   of the peak (lowest-highest)   done p50, p99 ms   shed/s   failed otherwise"
+    );
+    for load in [1.0, 1.5, 2.0, 3.0] {
+        let (mut ratios, mut lines) = (Vec::new(), Vec::new());
+        let mut before = closed_loop(&crowd, extent.turn).await;
+        for _ in 0..extent.rounds.min(3) {
+            let offered = before * load;
+            let open = open_loop(&crowd, offered, extent.turn).await;
+            let after = closed_loop(&crowd, extent.turn).await;
+            ratios.push(open.done / f64::midpoint(before, after));
+            lines.push((offered, open));
+            before = after;
+        }
+        let (lowest, highest) = spread(&ratios);
+        let of = |pick: fn(&(f64, Open)) -> f64| median(lines.iter().map(pick));
+        println!(
+            "{load:4}  {:9.0}  {:7.0}   {:.2} ({lowest:.2}-{highest:.2})      {:6.0} {:6.0}   {:6.0}  {:6}",
+            of(|line| line.0),
+            of(|line| line.1.done),
+            median(ratios),
+            of(|line| line.1.p50_ms),
+            of(|line| line.1.p99_ms),
+            of(|line| line.1.shed),
+            lines.iter().map(|line| line.1.failed).sum::<usize>(),
+        );
+    }
+}
+
+/// How many pushes a second are done when so many devices push as fast as they can.
+async fn closed_loop(crowd: &[Device], turn: Duration) -> f64 {
+    let next = Arc::new(AtomicUsize::new(0));
+    let begun = Instant::now();
+    let mut running = JoinSet::new();
+    for _ in 0..CLOSED_LOOP {
+        let (crowd, next) = (crowd.to_vec(), next.clone());
+        running.spawn(async move {
+            let mut done = 0;
+            while begun.elapsed() < turn {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let device = crowd[number % crowd.len()].clone();
+                push(device, number).await.expect("not too much");
+                done += 1;
+            }
+            done
+        });
+    }
+    let done: usize = running.join_all().await.iter().sum();
+    done as f64 / begun.elapsed().as_secs_f64()
+}
+
+/// What came of an open loop.
+struct Open {
+    done: f64,
+    shed: f64,
+    failed: usize,
+    p50_ms: f64,
+    p99_ms: f64,
+}
+
+/// Pushes `per_second`, whatever comes of them.
+async fn open_loop(crowd: &[Device], per_second: f64, turn: Duration) -> Open {
+    /// Few enough for a timer, whose steps are a millisecond.
+    const TICK: Duration = Duration::from_millis(5);
+    let mut running = JoinSet::new();
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let begun = Instant::now();
+    let mut sent = 0_usize;
+    while begun.elapsed() < turn {
+        ticks.tick().await;
+        let due = (begun.elapsed().as_secs_f64() * per_second) as usize;
+        for number in sent..due {
+            let device = crowd[number % crowd.len()].clone();
+            running.spawn(async move {
+                let sent = Instant::now();
+                let result = timeout(PATIENCE, push(device, number)).await;
+                let shed = Status::deadline_exceeded("gave up");
+                (result.unwrap_or(Err(shed)), sent.elapsed(), Instant::now())
+            });
+        }
+        sent = sent.max(due);
+    }
+    let mut histogram = Histogram::<u64>::new(3).expect("three digits");
+    let (mut done, mut shed, mut failed) = (0_usize, 0_usize, 0_usize);
+    for (result, taken, at) in running.join_all().await {
+        match result {
+            Ok(()) => {
+                histogram += taken.as_micros() as u64;
+                // What is done after the turn is not done in it.
+                done += usize::from(at.duration_since(begun) < turn);
+            }
+            Err(refused) if refused.code() == Code::Unavailable => shed += 1,
+            Err(_) => failed += 1,
+        }
+    }
+    let per_turn = |count: usize| count as f64 / turn.as_secs_f64();
+    Open {
+        done: per_turn(done),
+        shed: per_turn(shed),
+        failed,
+        p50_ms: histogram.value_at_quantile(0.5) as f64 / 1e3,
+        p99_ms: histogram.value_at_quantile(0.99) as f64 / 1e3,
+    }
+}
+
+/// What idle connections take, and what they do to others.
+async fn idle(service: &Service, extent: &Extent) {
+    let hard = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit").1;
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard limit");
+    let wanted = extent.connections.min(hard.saturating_sub(500) as usize);
+    let others = others(service).await;
+    p99_ms(&others, extent.turn).await; // warms up
+    let alone = p99_ms(&others, extent.turn).await;
+    let before = service.memory_kib();
+    let mut connections = Vec::new();
+    let begun = Instant::now();
+    let opening = frames::opening(65_535);
+    for _ in 0..wanted {
+        let mut connection = TcpStream::connect(&service.address)
+            .await
+            .expect("accepted");
+        connection.write_all(&opening).await.expect("taken");
+        // The server's settings: it has taken the connection in.
+        let mut first = [0; 9];
+        connection.read_exact(&mut first).await.expect("settings");
+        connections.push(connection);
+    }
+    let opened = begun.elapsed();
+    let with = service.memory_kib();
+    let beside = p99_ms(&others, extent.turn).await;
+    println!(
+        "\n{wanted} idle connections, opened in {:.1} s: {before} KiB before, {with} KiB with them, \
+         {:.1} KiB each; others' p99 {alone:.1} ms before, {beside:.1} ms with them",
+        opened.as_secs_f64(),
+        (with - before) as f64 / wanted as f64,
+    );
+    drop(connections);
+    p99_ms(&others, extent.turn).await;
+    println!("after: {} KiB", service.memory_kib());
+}
+
+/// Pushes a new workout.
+async fn push(mut device: Device, number: usize) -> Result<(), Status> {
+    let item = SyncItem {
+        entity_type: "workout".to_owned(),
+        entity_id: Uuid::new_v4().to_string(),
+        operation: "create".to_owned(),
+        data: workout(number, ITEM_BYTES).into_bytes(),
+        mutation_id: Uuid::new_v4().to_string(),
+        ..SyncItem::default()
+    };
+    let request = SyncRequest {
+        items: vec![item],
+        ..device.request()
+    };
+    device.send(request).await.map(|_| ())
+}
+
+/// The service in a process of its own. Ends with the value, and with this process however that ends.
+struct Service {
+    child: Child,
+    address: String,
+}
+
+impl Service {
+    fn start(database: &TestDatabase, arguments: &[&str]) -> Self {
+        let mut child = Command::new("setpriv")
+            .args(["--pdeathsig", "KILL", "--"])
+            .arg(env!("CARGO_BIN_EXE_ironflow-sync"))
+            .args(["--database-url", &database.url()])
+            .args(["--jwt-secret", SECRET])
+            .args(["--listen", "127.0.0.1:0"])
+            .args(["--log", "error"])
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("setpriv");
+        let mut line = String::new();
+        let out = child.stdout.take().expect("piped");
+        let mut out = BufReader::new(out);
+        out.read_line(&mut line).expect("text");
+        let address = line
+            .split_whitespace()
+            .last()
+            .expect("an address")
+            .to_owned();
+        // What else it says may stay in the pipe; closed, it would end the program.
+        child.stdout = Some(out.into_inner());
+        Self { child, address }
+    }
+
+    async fn channel(&self) -> Channel {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address));
+        let channel = endpoint.expect("an address").connect().await;
+        channel.expect("it listens")
+    }
+
+    /// Its resident memory.
+    fn memory_kib(&self) -> i64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));
+        let status = status.expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let size = line.and_then(|line| line.split_whitespace().next());
+        size.expect("a size").parse().expect("a number")
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
