@@ -17,6 +17,10 @@ use crate::error::Refusal;
 /// somebody comes, that one waits for.
 const USER_PART: usize = 4;
 
+/// The part of the machine's cores that one user may keep busy: a place at work takes about one, between
+/// the service and its database.
+const USER_CORES_PART: usize = 2;
+
 /// The places of a process. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Places {
@@ -48,10 +52,11 @@ pub struct Place {
 }
 
 impl Places {
-    /// So many places; a call waits for one no longer than `wait_max`.
-    pub fn new(places: usize, wait_max: Duration) -> Self {
+    /// So many places, on a machine with so many cores; a call waits for one no longer than `wait_max`.
+    pub fn new(places: usize, cores: usize, wait_max: Duration) -> Self {
+        let user_max = (places / USER_PART).min(cores / USER_CORES_PART);
         let shared = Shared {
-            user_max: (places / USER_PART).max(1),
+            user_max: user_max.max(1),
             state: Mutex::new(State {
                 free: places,
                 taken: HashMap::new(),
@@ -178,7 +183,7 @@ mod tests {
     }
 
     fn places(count: usize) -> Places {
-        Places::new(count, Duration::from_secs(60))
+        Places::new(count, 64, Duration::from_secs(60))
     }
 
     #[tokio::test]
@@ -242,7 +247,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_waits_for_so_long_and_is_told_to_come_back() {
-        let places = Places::new(1, Duration::from_millis(1));
+        let places = Places::new(1, 64, Duration::from_millis(1));
         let held = places.take(&scope("mia")).await;
         let refused = places.take_soon(&scope("leo")).await;
         assert_eq!(refused.err(), Some(Refusal::Overloaded));

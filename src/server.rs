@@ -1,6 +1,7 @@
 //! Composition: the services, what stands around them, and an orderly end.
 
 use std::future::Future;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -255,7 +256,8 @@ fn sync_service(
     let catalog = Arc::new(catalog);
     let message_bytes_max = limits.message_bytes_max;
     // More would wait for a connection, in a queue that knows no users.
-    let places = Places::new(store.connections_max(), limits.call_wait());
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let places = Places::new(store.connections_max(), cores, limits.call_wait());
     let pull = Pull::new(store.clone(), catalog.clone(), presence, places.clone());
     let rules = PushRules {
         catalog: catalog.clone(),

@@ -158,7 +158,7 @@ const ONLYS: [(&str, &[&str], &str); 23] = [
     ),
     (
         "thread::",
-        &["postgres"],
+        &["postgres", "server"],
         "only server and the private Postgres run on their own",
     ),
     ("store::batch", &["push"], "only push writes entities"),

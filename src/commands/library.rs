@@ -188,7 +188,7 @@ impl<'a> Operator<'a> {
             account_devices_max: usize::MAX,
             account_entities_max: usize::MAX,
         };
-        let places = Places::new(1, PLACE_WAIT);
+        let places = Places::new(1, 1, PLACE_WAIT);
         let push = Push::new(
             store.clone(),
             Feed::new(),

@@ -82,7 +82,7 @@ async fn what_commits_while_nobody_reads_is_there_when_somebody_does() {
         account_devices_max: 1_000,
         account_entities_max: 1_000,
     };
-    let places = Places::new(2, LONG);
+    let places = Places::new(2, 2, LONG);
     let push = Push::new(
         store.clone(),
         feed.clone(),
