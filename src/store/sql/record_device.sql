@@ -15,7 +15,7 @@ with recorded as (
     select $1, $2, $3, $4, $5, coalesce($6, 0), $7, $7, coalesce($9::bigint, 0), $10
     where exists (select from devices where scope = $1 and device_id = $2)
         or (
-            select count(*) filter (where revoked_at is null) < $8 and count(*) < 10 * $8
+            select count(*) filter (where revoked_at is null) < $8 and count(*) / 10 < $8
             from devices
             where scope = $1
         )
