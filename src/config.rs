@@ -1,5 +1,6 @@
 //! Arguments and environment: the only reader of both.
 
+mod account;
 mod auth;
 mod limits;
 mod subscription;
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+pub use account::AccountCommand;
 pub use auth::{Auth, Preset, SignatureAlgorithm};
 pub use limits::Limits;
 pub use subscription::{Subscription, SubscriptionMode};
@@ -85,12 +87,6 @@ pub enum Command {
         #[command(subcommand)]
         command: CatalogCommand,
     },
-    /// What a user has paid for
-    Account {
-        /// What to do with it
-        #[command(subcommand)]
-        command: AccountCommand,
-    },
     /// The devices of a user
     Device {
         /// What to do with them
@@ -102,6 +98,12 @@ pub enum Command {
         /// Only count what would go
         #[arg(long)]
         dry_run: bool,
+    },
+    /// One account: what is paid for, export it, delete it
+    Account {
+        /// What to do with it
+        #[command(subcommand)]
+        command: AccountCommand,
     },
     /// Print a token for a user, signed with the service's secret
     Token {
@@ -124,29 +126,6 @@ pub enum CatalogCommand {
     },
     /// Print the catalog in effect
     Show,
-}
-
-/// What to do with what a user has paid for.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum AccountCommand {
-    /// Say what it is; running watches learn of it within seconds
-    Set {
-        /// Whose
-        #[arg(long)]
-        user: String,
-        /// What
-        #[arg(long, value_enum)]
-        plan: Plan,
-        /// When it ends: a date (its beginning, UTC) or a time as in RFC 3339 [default: never]
-        #[arg(long)]
-        until: Option<String>,
-    },
-    /// Print what it is
-    Show {
-        /// Whose
-        #[arg(long)]
-        user: String,
-    },
 }
 
 /// What can be paid for.

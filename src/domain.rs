@@ -14,6 +14,7 @@ pub mod cursor;
 pub mod decide;
 mod draft;
 pub mod entity;
+pub mod erasure;
 mod inbox;
 pub mod item;
 pub mod json;

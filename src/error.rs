@@ -75,6 +75,9 @@ pub enum Refusal {
     /// The process has more to do than it can. Nothing was done.
     #[error("the service is busy, try again; nothing was done")]
     Overloaded,
+    /// The user has deleted their account, or the operator has.
+    #[error("this account was deleted: nothing is taken or given any more; wipe the local data")]
+    AccountDeleted,
     /// The cursor is from another life of the database, or ahead of it.
     #[error(
         "cursor: start again with an empty one and keep the local queue; the server was restored"
@@ -100,10 +103,10 @@ pub enum Refusal {
         upgrade_url: Option<Arc<str>>,
     },
     /// The stream outlived its token.
-    #[error("the token has expired; watch again from the last cursor with a new one")]
+    #[error("the token has expired; call again with a new one, a watch from its last cursor")]
     TokenExpired,
     /// The stream ends because the server does.
-    #[error("the server is shutting down; watch again from the last cursor")]
+    #[error("the server is shutting down; call again, a watch from its last cursor")]
     ShuttingDown,
 }
 
@@ -125,6 +128,7 @@ impl From<FieldProblem> for Refusal {
 impl From<Problem> for Refusal {
     fn from(problem: Problem) -> Self {
         match problem {
+            Problem::Erased => Self::AccountDeleted,
             Problem::Revoked => Self::DeviceRevoked,
             Problem::Reused => Self::DeviceIdReused,
             Problem::NoSubscription {

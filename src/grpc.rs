@@ -7,6 +7,7 @@ mod batch;
 mod changes;
 pub mod codec;
 pub mod edge;
+mod export;
 pub mod gate;
 mod history;
 mod inbox;

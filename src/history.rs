@@ -3,7 +3,7 @@
 use crate::domain::catalog::Catalog;
 use crate::domain::entity::EntityKey;
 use crate::domain::scope::Scope;
-use crate::error::Fault;
+use crate::error::CallError;
 use crate::store::Store;
 use crate::store::history::{HistoryPage, HistoryPlace, HistoryQuery};
 
@@ -27,7 +27,7 @@ pub async fn history(
     store: &Store,
     catalog: &Catalog,
     request: HistoryRequest,
-) -> Result<HistoryPage, Fault> {
+) -> Result<HistoryPage, CallError> {
     let query = HistoryQuery {
         versions_in: catalog.home(&request.key.entity_type, &request.scope),
         sides_in: request.scope,

@@ -10,7 +10,7 @@ use crate::domain::entity::{Content, Document, Stored};
 use crate::domain::scope::Scope;
 use crate::domain::settle::{Proposal, later, propose};
 use crate::domain::version::Version;
-use crate::error::Fault;
+use crate::error::CallError;
 use crate::store::Store;
 use crate::store::inbox::LabelledSide;
 
@@ -44,7 +44,7 @@ pub async fn inspect(
     catalog: &Catalog,
     scope: &Scope,
     id: ConflictId,
-) -> Result<Option<Inspection>, Fault> {
+) -> Result<Option<Inspection>, CallError> {
     let Some((conflict, device_label)) = store.find_conflict(scope, id).await? else {
         return Ok(None);
     };

@@ -4,7 +4,8 @@
 //! protobuf, and the verbs [`push`], [`pull`] and [`watch`] stand between them. Reading order:
 //! [`server`] puts it all together, [`push`] is the life of a batch, [`domain::decide`] the rules,
 //! [`store::batch`] how they become durable; [`pull`] reads what changed, [`watch`] follows it, woken
-//! by [`feed`]; [`retention`] removes what is old. Who calls decides [`auth`], with the keys of [`keyring`];
+//! by [`feed`]; [`retention`] removes what is old; [`export`] and [`erasure`] are how a user takes
+//! everything along, and goes. Who calls decides [`auth`], with the keys of [`keyring`];
 //! how much, [`admission`] and [`places`]. [`tls`] encrypts what is said.
 //!
 //! The onlys, checked by `tests/architecture.rs`: only `domain` decides; only `store` speaks SQL;
@@ -20,7 +21,9 @@ pub mod commands;
 pub mod config;
 pub mod connections;
 pub mod domain;
+pub mod erasure;
 pub mod error;
+pub mod export;
 pub mod feed;
 pub mod grpc;
 pub mod history;

@@ -167,7 +167,10 @@ impl Push {
             .iter()
             .filter_map(|submission| submission.item.as_ref().ok())
             .collect();
-        let batch = self.store.begin(&request.scope).await?;
+        let batch = match self.store.begin(&request.scope).await? {
+            Ok(batch) => batch,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         // Under the lock, so that of two copies of a device only one is the first.
         let (standing, mut snapshot) = tokio::try_join!(
             batch.read_standing(&request.device),

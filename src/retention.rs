@@ -61,6 +61,8 @@ pub struct Compacted {
     pub conflicts: u64,
     /// Their losing sides.
     pub sides: u64,
+    /// Rows of deleted accounts that were left.
+    pub erased: u64,
     /// All scopes were gone through; false: it was stopped, and the next one does the rest.
     pub finished: bool,
 }
@@ -130,6 +132,7 @@ impl Retention {
             versions = field::Empty,
             conflicts = field::Empty,
             sides = field::Empty,
+            erased = field::Empty,
             finished = field::Empty,
             duration_ms = field::Empty,
         );
@@ -142,12 +145,13 @@ impl Retention {
                 rows: 0,
                 compacted: Compacted::default(),
             };
-            run.compacted.finished = run.all_scopes().await?;
+            run.compacted.finished = run.erasures().await? && run.all_scopes().await?;
             let compacted = run.compacted;
             Span::current()
                 .record("versions", compacted.versions)
                 .record("conflicts", compacted.conflicts)
                 .record("sides", compacted.sides)
+                .record("erased", compacted.erased)
                 .record("finished", compacted.finished)
                 .record("duration_ms", begun.elapsed().as_millis() as u64);
             tracing::info!("compacted");
@@ -184,17 +188,47 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
+    /// Finishes what was left of deleted accounts, before anything else.
+    async fn erasures(&mut self) -> Result<bool, Fault> {
+        let Retention { store, options, .. } = self.retention;
+        let step_rows = i64::from(options.step_rows);
+        let mut after: Option<Scope> = None;
+        loop {
+            let page = store.list_scopes(after.as_ref(), SCOPES_PAGE).await?;
+            for (scope, _) in page.iter().filter(|(_, erased)| *erased) {
+                if options.dry_run {
+                    let account = store.count_account(scope).await?;
+                    self.compacted.erased += account.counts.all();
+                    continue;
+                }
+                let mut finished = false;
+                while !finished {
+                    let step = store.erase_some(scope, step_rows).await?;
+                    self.compacted.erased += step.counts.all();
+                    finished = step.finished;
+                    if !self.rest(step.counts.all() as usize).await {
+                        return Ok(false);
+                    }
+                }
+            }
+            let Some((last, _)) = page.into_iter().last() else {
+                return Ok(true);
+            };
+            after = Some(last);
+        }
+    }
+
     async fn all_scopes(&mut self) -> Result<bool, Fault> {
         let store = &self.retention.store;
         let mut after: Option<Scope> = None;
         loop {
             let page = store.list_scopes(after.as_ref(), SCOPES_PAGE).await?;
-            for scope in &page {
+            for (scope, _) in page.iter().filter(|(_, erased)| !erased) {
                 if !self.versions(scope).await? || !self.conflicts(scope).await? {
                     return Ok(false);
                 }
             }
-            let Some(last) = page.into_iter().last() else {
+            let Some((last, _)) = page.into_iter().last() else {
                 return Ok(true);
             };
             after = Some(last);

@@ -24,6 +24,7 @@ use crate::admission::{Admission, AdmissionRules};
 use crate::config::{Config, Limits};
 use crate::connections;
 use crate::domain::catalog::Catalog;
+use crate::erasure::Erasing;
 use crate::feed::{Feed, FeedOptions};
 use crate::grpc::admission::Limited;
 use crate::grpc::authn::Authenticated;
@@ -267,18 +268,20 @@ fn sync_service(
         account_entities_max: limits.account_entities_max,
     };
     let sync = Sync {
+        erasing: Erasing::new(store.clone(), feed.clone(), pushes.clone()),
         push: Push::new(store.clone(), feed.clone(), places, pushes, rules),
         watch: Watch::new(
             pull.clone(),
             feed,
             config.watching.heartbeat_interval(),
-            stop,
+            stop.clone(),
         ),
         pull,
         store,
         catalog,
         gatekeeper: Gatekeeper::new(&config.auth.subscription),
         limits,
+        stop,
     };
     let sync = SyncServiceServer::new(sync)
         .max_decoding_message_size(message_bytes_max)

@@ -5,6 +5,8 @@ pub mod batch;
 mod columns;
 mod conflict;
 pub mod device;
+pub mod erasure;
+pub mod export;
 mod fault;
 pub mod feed;
 pub mod history;

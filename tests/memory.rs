@@ -1,4 +1,4 @@
-//! What readers that have stopped reading cost the service: a page each, not a backlog.
+//! What readers that have stopped reading cost the service: a page each, not a backlog, nor an account.
 
 use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
 use serde_json::json;
@@ -51,4 +51,39 @@ async fn stopped_readers_cost_a_page_each_however_much_happens() {
         "grown by {grown} bytes, a backlog would be {backlog}"
     );
     println!("grown by {grown} bytes, a backlog would be {backlog}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exports_cost_a_page_each_however_large_the_account() {
+    let database = TestDatabase::new().await;
+    let program = Program::start(&database, &[]);
+    let address = program.url();
+    let connect = async || {
+        let client = SyncServiceClient::connect(address.clone()).await;
+        client.expect("it listens")
+    };
+    let mut phone = Device::new(connect().await, token("mia"), "phone");
+    for _ in 0..ITEMS {
+        let notes = "x".repeat(ITEM_BYTES);
+        phone
+            .sync_one(put(Uuid::new_v4(), 0, &json!({"notes": notes})))
+            .await;
+    }
+    let before = program.resident_bytes();
+    let client = connect().await;
+    let mut stopped = Vec::new();
+    for _ in 0..WATCHES {
+        let mut device = Device::new(client.clone(), token("mia"), "stopped");
+        // Not read at all: together they share the window of their connection.
+        stopped.push(device.export().await.expect("a stream"));
+    }
+    // The account, the device, the entities and the end.
+    assert_eq!(phone.export_all().await.len(), ITEMS + 3);
+    let grown = program.resident_bytes().saturating_sub(before);
+    let whole = (WATCHES + 1) * ITEMS * ITEM_BYTES;
+    assert!(
+        grown < (WATCHES + 1) * PER_WATCH_BYTES_MAX,
+        "grown by {grown} bytes, whole accounts would be {whole}"
+    );
+    println!("grown by {grown} bytes, whole accounts would be {whole}");
 }

@@ -59,8 +59,12 @@ fn sentence(compacted: &Compacted, dry_run: bool) -> String {
         true => "",
         false => "; stopped before the end",
     };
+    let erased = match compacted.erased {
+        0 => String::new(),
+        rows => format!(", and {} of deleted accounts", counted(rows, "row")),
+    };
     format!(
-        "{verb} the data of {}, {} and {}{end}.\n",
+        "{verb} the data of {}, {} and {}{erased}{end}.\n",
         counted(compacted.versions, "old version"),
         counted(compacted.conflicts, "settled conflict"),
         counted(compacted.sides, "losing side"),
@@ -82,6 +86,7 @@ mod tests {
             versions: 2,
             conflicts: 1,
             sides: 0,
+            erased: 0,
             finished: true,
         };
         assert_eq!(
@@ -89,13 +94,14 @@ mod tests {
             "Removed the data of 2 old versions, 1 settled conflict and 0 losing sides.\n"
         );
         let stopped = Compacted {
+            erased: 7,
             finished: false,
             ..compacted
         };
         assert_eq!(
             sentence(&stopped, true),
-            "Would remove the data of 2 old versions, 1 settled conflict and 0 losing sides; \
-             stopped before the end.\n"
+            "Would remove the data of 2 old versions, 1 settled conflict and 0 losing sides, \
+             and 7 rows of deleted accounts; stopped before the end.\n"
         );
     }
 }

@@ -78,6 +78,16 @@ pub enum Subscription {
     },
 }
 
+impl Subscription {
+    /// When it ends, or has ended; `None`: never, or there is none.
+    pub fn until(self) -> Option<Millis> {
+        match self {
+            Self::Free => None,
+            Self::Premium { until } => until,
+        }
+    }
+}
+
 /// Who needs a subscription, and who says that there is one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Gate {
@@ -102,6 +112,8 @@ pub enum Source {
 /// What is stored of a device and its user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing {
+    /// The account was deleted.
+    pub erased: bool,
     /// Since when the device is revoked.
     pub revoked_at: Option<Millis>,
     /// The last batch of the device that was counted.
@@ -145,6 +157,8 @@ pub enum SubscriptionState {
 /// Why a device may not do what it wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Problem {
+    /// Its account was deleted.
+    Erased,
     /// It was revoked.
     Revoked,
     /// It has no subscription.
@@ -167,6 +181,9 @@ pub fn admit(
     now: Millis,
 ) -> Result<SubscriptionState, Problem> {
     let state = subscription(standing, gate.source, now);
+    if standing.erased {
+        return Err(Problem::Erased);
+    }
     if standing.revoked_at.is_some() {
         return Err(Problem::Revoked);
     }
@@ -255,6 +272,7 @@ mod tests {
 
     fn known(last_batch: Option<BatchMark>) -> Standing {
         Standing {
+            erased: false,
             revoked_at: None,
             last_batch,
             account: Subscription::Free,
@@ -326,6 +344,7 @@ mod tests {
         ] {
             for source in [Source::Nobody, Source::Account, Source::Token(PREMIUM)] {
                 let standing = Standing {
+                    erased: false,
                     revoked_at: Some(BEFORE),
                     ..known(Some(mark(2, "b")))
                 };
@@ -387,6 +406,7 @@ mod tests {
             ),
         ] {
             let standing = Standing {
+                erased: false,
                 account,
                 ..known(None)
             };

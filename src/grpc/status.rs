@@ -32,6 +32,7 @@ impl From<Refusal> for Status {
             Refusal::TooManyStreams { .. } => (Code::ResourceExhausted, "TOO_MANY_STREAMS"),
             Refusal::TooManyDevices { .. } => (Code::ResourceExhausted, "TOO_MANY_DEVICES"),
             Refusal::Overloaded => (Code::Unavailable, "OVERLOADED"),
+            Refusal::AccountDeleted => (Code::PermissionDenied, "ACCOUNT_DELETED"),
             Refusal::CursorReset => (Code::FailedPrecondition, "CURSOR_RESET"),
             Refusal::DeviceRevoked => (Code::PermissionDenied, "DEVICE_REVOKED"),
             Refusal::DeviceIdReused => (Code::FailedPrecondition, "DEVICE_ID_REUSED"),
@@ -94,6 +95,7 @@ impl From<Refusal> for Status {
             | Refusal::TokenInvalid(_)
             | Refusal::KeyUnknown
             | Refusal::NotYours
+            | Refusal::AccountDeleted
             | Refusal::CursorReset
             | Refusal::DeviceRevoked
             | Refusal::DeviceIdReused

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::account::{server_info_response, status_response};
@@ -13,6 +14,7 @@ use super::authn::caller;
 use super::batch::{device_id, echoes, push_request, sync_response};
 use super::changes::{as_pull, pull_request, pull_response, watch_response};
 use super::edge::now;
+use super::export::{deleted, export_response, offered};
 use super::gate::Gatekeeper;
 use super::history::{
     deleted_page, deleted_query, history_page, history_request, restore_request, restore_response,
@@ -24,10 +26,13 @@ use super::inbox::{
 use super::proto;
 use super::proto::sync_service_server::SyncService;
 use super::status::reported;
+use crate::auth::Caller;
 use crate::config::Limits;
 use crate::domain::catalog::Catalog;
 use crate::domain::scope::Scope;
-use crate::error::Refusal;
+use crate::erasure::Erasing;
+use crate::error::{CallError, Refusal};
+use crate::export::Export;
 use crate::history::history;
 use crate::inbox::inspect;
 use crate::pull::Pull;
@@ -45,6 +50,8 @@ pub struct Sync {
     pub pull: Pull,
     /// Watches.
     pub watch: Watch,
+    /// Deletes accounts.
+    pub erasing: Erasing,
     /// For what needs no verb of its own.
     pub store: Store,
     /// What is known of entity types.
@@ -53,6 +60,8 @@ pub struct Sync {
     pub gatekeeper: Gatekeeper,
     /// What a call may ask for.
     pub limits: Limits,
+    /// Ends streams.
+    pub stop: CancellationToken,
 }
 
 #[tonic::async_trait]
@@ -93,9 +102,7 @@ impl SyncService for Sync {
         let gate = self.gatekeeper.gate(&caller);
         let request = as_pull(request.into_inner());
         let request = pull_request(request, &caller, gate, &self.limits)?;
-        let valid_ms = caller.expires.0.saturating_sub(now().0);
-        let valid = Duration::from_millis(valid_ms.max(0) as u64);
-        let events = self.watch.clone().follow(request, valid, now);
+        let events = self.watch.clone().follow(request, valid(&caller), now);
         let messages = events.map(|event| event.map(watch_response).map_err(Status::from));
         Ok(Response::new(Box::pin(messages)))
     }
@@ -190,6 +197,38 @@ impl SyncService for Sync {
         Ok(Response::new(deleted_page(page)))
     }
 
+    type ExportAccountStream =
+        Pin<Box<dyn Stream<Item = Result<proto::ExportAccountResponse, Status>> + Send>>;
+
+    async fn export_account(
+        &self,
+        request: Request<proto::ExportAccountRequest>,
+    ) -> Result<Response<Self::ExportAccountStream>, Status> {
+        let caller = caller(&request)?;
+        let valid = valid(&caller);
+        let export = Export::new(self.store.clone(), caller.user, now());
+        let records = export.stream(valid, self.stop.clone());
+        let messages = records.map(|record| record.map(export_response).map_err(Status::from));
+        Ok(Response::new(Box::pin(messages)))
+    }
+
+    async fn delete_account(
+        &self,
+        request: Request<proto::DeleteAccountRequest>,
+    ) -> Result<Response<proto::DeleteAccountResponse>, Status> {
+        let scope = Scope::of(&caller(&request)?.user);
+        let response = match request.into_inner().confirmation_token.as_str() {
+            "" => offered(
+                self.erasing
+                    .offer(&scope, now())
+                    .await
+                    .map_err(CallError::Failed)?,
+            ),
+            token => deleted(self.erasing.confirmed(scope, token, now()).await?),
+        };
+        Ok(Response::new(response))
+    }
+
     async fn get_server_info(
         &self,
         request: Request<proto::GetServerInfoRequest>,
@@ -198,4 +237,10 @@ impl SyncService for Sync {
         let info = server_info_response(&self.limits, &self.catalog);
         Ok(Response::new(info))
     }
+}
+
+/// How long a caller's token is valid yet: as long as their streams live.
+fn valid(caller: &Caller) -> Duration {
+    let valid_ms = caller.expires.0.saturating_sub(now().0);
+    Duration::from_millis(valid_ms.max(0) as u64)
 }

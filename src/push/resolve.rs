@@ -122,7 +122,10 @@ impl Push {
     ) -> Result<Result<ResolveResponse, Refusal>, Fault> {
         let decision = decision(request);
         let context = self.context(&request.device, request.now);
-        let batch = self.store.begin(&request.scope).await?;
+        let batch = match self.store.begin(&request.scope).await? {
+            Ok(batch) => batch,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let (standing, conflict) = tokio::try_join!(
             batch.read_standing(&request.device),
             batch.read_conflict(request.conflict),
@@ -227,7 +230,10 @@ impl Push {
         let key = &request.key;
         let mutation = restoration(request);
         let context = self.context(&request.device, request.now);
-        let batch = self.store.begin(&request.scope).await?;
+        let batch = match self.store.begin(&request.scope).await? {
+            Ok(batch) => batch,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let held = async {
             match request.source {
                 Source::Version(version) => batch.read_version(key, version).await,

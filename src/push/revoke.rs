@@ -30,7 +30,11 @@ impl Push {
         let scope = request.scope.clone();
         let work = async move {
             let RevokeRequest { scope, device, now } = &request;
-            let Some(revoked) = push.store.revoke_device(scope, device, *now).await? else {
+            let revoked = match push.store.revoke_device(scope, device, *now).await? {
+                Ok(revoked) => revoked,
+                Err(refusal) => return Ok(Err(refusal)),
+            };
+            let Some(revoked) = revoked else {
                 return Ok(Err(Refusal::from(FieldProblem {
                     field: "device_id",
                     expected: "a device of this user, see GetStatus",

@@ -11,22 +11,24 @@ mod versions;
 pub(super) use read::READ_ENTITIES;
 pub(super) use rows::{content, stored};
 
+use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::Store;
 use super::columns::{system_time, unexpected};
 use super::device::{DeviceInfo, RECORD_DEVICE};
+use super::erasure::READ_ERASURE;
 use super::session::{Parameters, Session};
 use crate::domain::clock::Millis;
 use crate::domain::plan::Plan;
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::standing::BatchMark;
 use crate::domain::version::Revision;
-use crate::error::Fault;
+use crate::error::{Fault, Refusal};
 
 const LOCK_SCOPE: &str = include_str!("sql/lock_scope.sql");
 const CREATE_SCOPE: &str = include_str!("sql/create_scope.sql");
-const ADVANCE_SCOPE: &str = include_str!("sql/advance_scope.sql");
+pub(super) const ADVANCE_SCOPE: &str = include_str!("sql/advance_scope.sql");
 
 /// A batch under way: a transaction, and the lock of its scope. Dropped before its end it leaves no trace.
 pub struct Batch<'a> {
@@ -63,23 +65,51 @@ pub enum Recorded {
 }
 
 impl Store {
-    /// Begins a batch: waits for the lock of the scope, which it makes if need be.
-    pub async fn begin<'a>(&self, scope: &'a Scope) -> Result<Batch<'a>, Fault> {
+    /// Begins a batch: waits for the lock of the scope, which it makes if need be. Refused if the account was
+    /// deleted, also while this waited.
+    pub async fn begin<'a>(&self, scope: &'a Scope) -> Result<Result<Batch<'a>, Refusal>, Fault> {
         let session = self.session().await?;
         let parameters: [&(dyn ToSql + Sync); 1] = [&scope.as_str()];
-        let mut locked = session.start_with(scope, LOCK_SCOPE, &parameters).await?;
-        if locked.is_empty() {
+        let first = [LOCK_SCOPE, READ_ERASURE];
+        let begun = session.start_with_both(scope, first, &parameters);
+        let [mut locked, mut erased] = begun.await?;
+        if locked.is_empty() && erased.is_empty() {
             session.execute(CREATE_SCOPE, &parameters).await?;
             locked = session.query(LOCK_SCOPE, &parameters).await?;
+            erased = session.query(READ_ERASURE, &parameters).await?;
+        }
+        if !erased.is_empty() {
+            session.rollback().await?;
+            return Ok(Err(Refusal::AccountDeleted));
         }
         let no_row = || Fault::Defect("the scope has no row".into(), None);
         let locked = locked.first().ok_or_else(no_row)?;
-        let open_conflicts: i32 = locked.try_get("open_conflicts")?;
-        Ok(Batch {
+        Ok(Ok(Batch::locked(session, scope, locked)?))
+    }
+
+    /// Waits for the lock of a scope as it is, whatever became of its account; `None`: it has no row.
+    pub(super) async fn lock<'a>(&self, scope: &'a Scope) -> Result<Option<Batch<'a>>, Fault> {
+        let session = self.session().await?;
+        let parameters: [&(dyn ToSql + Sync); 1] = [&scope.as_str()];
+        let locked = session.start_with(scope, LOCK_SCOPE, &parameters).await?;
+        match locked.first() {
+            Some(locked) => Ok(Some(Batch::locked(session, scope, locked)?)),
+            None => {
+                session.rollback().await?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+impl<'a> Batch<'a> {
+    fn locked(session: Session, scope: &'a Scope, row: &Row) -> Result<Self, Fault> {
+        let open_conflicts: i32 = row.try_get("open_conflicts")?;
+        Ok(Self {
             session,
             scope,
-            revision: Revision::new(locked.try_get("revision")?),
-            entities: locked.try_get("entities")?,
+            revision: Revision::new(row.try_get("revision")?),
+            entities: row.try_get("entities")?,
             conflicts_open: open_conflicts > 0,
         })
     }
@@ -176,6 +206,15 @@ impl Batch<'_> {
     /// Runs a statement and returns how many rows it touched.
     pub(super) async fn touch(&self, sql: &str, parameters: Parameters<'_>) -> Result<u64, Fault> {
         self.session.execute(sql, parameters).await
+    }
+
+    /// Runs a statement and returns its rows.
+    pub(super) async fn find(
+        &self,
+        sql: &str,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, Fault> {
+        self.session.query(sql, parameters).await
     }
 
     /// Runs a statement that must touch exactly `rows` rows; with none to touch it is left out.

@@ -5,6 +5,7 @@ use tokio_postgres::types::ToSql;
 
 use super::Store;
 use super::columns::{millis, optional_millis, parsed, system_time, unexpected};
+use super::erasure::REGISTRY_LOCK;
 use super::session::Behalf;
 use crate::domain::clock::Millis;
 use crate::domain::scope::{DeviceId, Scope};
@@ -12,6 +13,7 @@ use crate::domain::version::Revision;
 use crate::error::Fault;
 
 const RECORD_SEEN: &str = include_str!("sql/record_seen.sql");
+const SHARE_REGISTRY: &str = include_str!("sql/share_registry.sql");
 const READ_DEVICES: &str = include_str!("sql/read_devices.sql");
 const COUNT_WAITING: &str = include_str!("sql/count_waiting.sql");
 
@@ -69,7 +71,8 @@ pub struct Waiting {
 }
 
 impl Store {
-    /// Remembers that devices were here; each device once. Of a user who has so many, no new ones.
+    /// Remembers that devices were here; each device once. Of a user who has so many, no new ones; of a
+    /// deleted account, none.
     pub async fn record_seen(&self, seen: &[Seen], devices_max: usize) -> Result<(), Fault> {
         let pulled = |seen: &Seen| seen.pulled.map(Revision::number);
         let devices_max = i64::try_from(devices_max).unwrap_or(i64::MAX);
@@ -89,8 +92,12 @@ impl Store {
             &seen.iter().map(pulled).collect::<Vec<_>>(),
             &devices_max,
         ];
-        self.tell(Behalf::Keeper, RECORD_SEEN, &parameters).await?;
-        Ok(())
+        let session = self.session().await?;
+        let registry: [&(dyn ToSql + Sync); 1] = [&REGISTRY_LOCK];
+        let shared = session.start_with(Behalf::Keeper, SHARE_REGISTRY, &registry);
+        shared.await?;
+        session.execute(RECORD_SEEN, &parameters).await?;
+        session.commit().await
     }
 
     /// The devices of a user, the one seen last first.
@@ -119,7 +126,7 @@ impl Store {
     }
 }
 
-fn known_device(row: &Row) -> Result<KnownDevice, Fault> {
+pub(super) fn known_device(row: &Row) -> Result<KnownDevice, Fault> {
     Ok(KnownDevice {
         device: parsed(row, "device_id", DeviceId::new)?,
         info: DeviceInfo {

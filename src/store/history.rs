@@ -13,7 +13,7 @@ use crate::domain::entity::{Document, EntityKey, EntityType, MutationId};
 use crate::domain::plan::Cause;
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::version::{Revision, Version};
-use crate::error::Fault;
+use crate::error::{CallError, Fault};
 
 const LIST_VERSIONS: &str = include_str!("sql/list_versions.sql");
 const LIST_DELETED: &str = include_str!("sql/list_deleted.sql");
@@ -145,7 +145,7 @@ pub struct DeletedEntity {
 
 impl Store {
     /// Reads a page of the history of an entity, of at most about 1 MiB; one entry always fits.
-    pub async fn list_versions(&self, query: &HistoryQuery) -> Result<HistoryPage, Fault> {
+    pub async fn list_versions(&self, query: &HistoryQuery) -> Result<HistoryPage, CallError> {
         let side = query.behind.and_then(|place| place.side);
         let parameters: [&(dyn ToSql + Sync); 8] = [
             &query.versions_in.as_str(),
@@ -158,12 +158,12 @@ impl Store {
             &PAGE_BYTES_MAX,
         ];
         let rows = self
-            .ask(&query.sides_in, LIST_VERSIONS, &parameters)
+            .ask_account(&query.sides_in, LIST_VERSIONS, &parameters)
             .await?;
         let mut entries = Vec::new();
         let mut more = false;
         for row in &rows {
-            match row.try_get("shown")? {
+            match row.try_get("shown").map_err(Fault::from)? {
                 true => entries.push(history_entry(row)?),
                 false => more = true,
             }
@@ -174,7 +174,7 @@ impl Store {
     }
 
     /// Reads a page of the recycle bin, of at most about 1 MiB; one entity always fits.
-    pub async fn list_deleted(&self, query: &DeletedQuery) -> Result<DeletedPage, Fault> {
+    pub async fn list_deleted(&self, query: &DeletedQuery) -> Result<DeletedPage, CallError> {
         let parameters: [&(dyn ToSql + Sync); 6] = [
             &query.scope.as_str(),
             &query.entity_type.as_ref().map(EntityType::as_str),
@@ -183,12 +183,15 @@ impl Store {
             &PAGE_BYTES_MAX,
             &DELETED_LOOKED_AT_MAX,
         ];
-        let rows = self.ask(&query.scope, LIST_DELETED, &parameters).await?;
+        let rows = self
+            .ask_account(&query.scope, LIST_DELETED, &parameters)
+            .await?;
         let mut entities = Vec::new();
         let mut more = rows.len() as i64 == DELETED_LOOKED_AT_MAX;
         let mut passed = None;
         for row in &rows {
-            match (row.try_get("shown")?, row.try_get("wanted")?) {
+            let seen = |column| row.try_get(column).map_err(Fault::from);
+            match (seen("shown")?, seen("wanted")?) {
                 (true, _) => entities.push(deleted_entity(row)?),
                 // Of another type.
                 (false, false) => (),

@@ -13,7 +13,7 @@ use crate::domain::conflict::{Conflict, ConflictId, ContentId, LosingSide};
 use crate::domain::entity::{Content, Document, EntityKey, EntityType, MutationId, Stored};
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::version::{Revision, Version};
-use crate::error::Fault;
+use crate::error::{CallError, Fault};
 
 const LIST_CONFLICTS: &str = include_str!("sql/list_conflicts.sql");
 const COUNT_OPEN: &str = include_str!("sql/count_open.sql");
@@ -72,8 +72,7 @@ pub struct InboxStretch {
 
 impl Store {
     /// Reads a page of conflicts.
-    pub async fn list_conflicts(&self, query: &ConflictQuery) -> Result<ConflictPage, Fault> {
-        let session = self.session().await?;
+    pub async fn list_conflicts(&self, query: &ConflictQuery) -> Result<ConflictPage, CallError> {
         let scope = query.scope.as_str();
         let one_more = query.limit + 1;
         let parameters: [&(dyn ToSql + Sync); 5] = [
@@ -85,8 +84,8 @@ impl Store {
         ];
         let scope_parameter: [&(dyn ToSql + Sync); 1] = [&scope];
         let (mut rows, open) = tokio::try_join!(
-            session.ask(&query.scope, LIST_CONFLICTS, &parameters),
-            session.ask(&query.scope, COUNT_OPEN, &scope_parameter),
+            self.ask_account(&query.scope, LIST_CONFLICTS, &parameters),
+            async { Ok(self.ask(&query.scope, COUNT_OPEN, &scope_parameter).await?) },
         )?;
         let more = rows.len() > query.limit as usize;
         rows.truncate(query.limit as usize);
@@ -95,7 +94,7 @@ impl Store {
             next: last.map(|row| revision(row, "revision")).transpose()?,
             conflicts: rows.iter().map(labelled).collect::<Result<_, Fault>>()?,
             open: match open.first() {
-                Some(row) => row.try_get("open_conflicts")?,
+                Some(row) => row.try_get("open_conflicts").map_err(Fault::from)?,
                 None => 0,
             },
         })
@@ -106,10 +105,10 @@ impl Store {
         &self,
         scope: &Scope,
         id: ConflictId,
-    ) -> Result<Option<(Conflict, Option<String>)>, Fault> {
+    ) -> Result<Option<(Conflict, Option<String>)>, CallError> {
         let parameters: [&(dyn ToSql + Sync); 2] = [&scope.as_str(), &id.0];
-        let row = self.ask_opt(scope, FIND_CONFLICT, &parameters).await?;
-        row.as_ref().map(labelled).transpose()
+        let rows = self.ask_account(scope, FIND_CONFLICT, &parameters).await?;
+        Ok(rows.first().map(labelled).transpose()?)
     }
 
     /// Reads how the inbox has changed within a stretch, in order.
@@ -193,7 +192,7 @@ fn labelled(row: &Row) -> Result<(Conflict, Option<String>), Fault> {
     Ok((conflict(row)?, row.try_get("device_label")?))
 }
 
-fn side(row: &Row) -> Result<LabelledSide, Fault> {
+pub(super) fn side(row: &Row) -> Result<LabelledSide, Fault> {
     let data: Option<String> = row.try_get("data")?;
     let side = LosingSide {
         key: EntityKey {

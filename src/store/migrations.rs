@@ -33,12 +33,13 @@ macro_rules! migration {
 }
 
 /// In the order they are applied.
-const MIGRATIONS: [Migration; 5] = [
+const MIGRATIONS: [Migration; 6] = [
     migration!("0001_entities"),
     migration!("0002_feed"),
     migration!("0003_conflicts"),
     migration!("0004_isolation"),
     migration!("0005_standing"),
+    migration!("0006_erasures"),
 ];
 
 /// Why the tables could not be brought up to date.

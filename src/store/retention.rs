@@ -150,17 +150,21 @@ impl Store {
         Ok(claimed.await? == 1)
     }
 
-    /// A page of all scopes, by name.
+    /// A page of all scopes, by name, and whether the account of each was deleted, so that all of its rows
+    /// are to go.
     pub async fn list_scopes(
         &self,
         after: Option<&Scope>,
         limit: i64,
-    ) -> Result<Vec<Scope>, Fault> {
+    ) -> Result<Vec<(Scope, bool)>, Fault> {
         let parameters: [&(dyn ToSql + Sync); 2] =
             [&after.map(Scope::as_str).unwrap_or_default(), &limit];
         let rows = self.ask(Behalf::Keeper, LIST_SCOPES, &parameters).await?;
         rows.iter()
-            .map(|row| parsed(row, "scope", Scope::from_store))
+            .map(|row| {
+                let scope = parsed(row, "scope", Scope::from_store)?;
+                Ok((scope, row.try_get("erased")?))
+            })
             .collect()
     }
 
@@ -224,7 +228,9 @@ impl Store {
         let ids: Vec<Uuid> = versions.iter().map(|v| v.0.entity_id).collect();
         let numbers: Vec<i32> = versions.iter().map(|v| v.1.number()).collect();
         let parameters: [&(dyn ToSql + Sync); 4] = [&scope.as_str(), &types, &ids, &numbers];
-        let batch = self.begin(scope).await?;
+        let Some(batch) = self.lock(scope).await? else {
+            return Ok(0);
+        };
         let emptied = batch.touch(EMPTY_VERSIONS, &parameters).await?;
         batch.commit().await?;
         Ok(emptied)
@@ -280,7 +286,13 @@ impl Store {
         let ids: Vec<Uuid> = conflicts.iter().map(|c| c.conflict_id).collect();
         let times: Vec<SystemTime> = conflicts.iter().map(|c| c.settled_at).collect();
         let parameters: [&(dyn ToSql + Sync); 4] = [&scope.as_str(), &ids, &times, &sides_max];
-        let batch = self.begin(scope).await?;
+        let Some(batch) = self.lock(scope).await? else {
+            return Ok(DeletedConflicts {
+                conflicts: 0,
+                sides: 0,
+                more: false,
+            });
+        };
         let sides = batch.touch(DELETE_SIDES, &parameters).await?;
         let more = i64::try_from(sides).is_ok_and(|sides| sides == sides_max);
         let conflicts = match more {

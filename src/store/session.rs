@@ -169,6 +169,28 @@ impl Session {
         Ok(rows)
     }
 
+    /// Begins a transaction with its first two statements, in one round trip. The second sees what was
+    /// committed while the first waited.
+    pub(super) async fn start_with_both(
+        &self,
+        behalf: impl Into<Behalf<'_>>,
+        [first, second]: [&str; 2],
+        parameters: Parameters<'_>,
+    ) -> Result<[Vec<Row>; 2], Fault> {
+        let client = self.client()?;
+        let first = client.prepare_cached(first).await?;
+        let second = client.prepare_cached(second).await?;
+        self.open.store(true, Ordering::Relaxed);
+        let begin = behalf.into().begin("begin");
+        let begun = try_join3(
+            client.batch_execute(&begin),
+            client.query(&first, parameters),
+            client.query(&second, parameters),
+        );
+        let (_, first, second) = begun.await?;
+        Ok([first, second])
+    }
+
     /// Reads, in the transaction that is open.
     pub(super) async fn query(
         &self,

@@ -10,7 +10,7 @@ use crate::domain::clock::Millis;
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::standing::{BatchMark, BatchNumber, Standing, Subscription};
 use crate::domain::version::Revision;
-use crate::error::Fault;
+use crate::error::{Fault, Refusal};
 
 pub(super) const READ_STANDING: &str = include_str!("sql/read_standing.sql");
 const REVOKE_DEVICE: &str = include_str!("sql/revoke_device.sql");
@@ -44,8 +44,11 @@ impl Store {
         scope: &Scope,
         device: &DeviceId,
         now: Millis,
-    ) -> Result<Option<Revoked>, Fault> {
-        let batch = self.begin(scope).await?;
+    ) -> Result<Result<Option<Revoked>, Refusal>, Fault> {
+        let batch = match self.begin(scope).await? {
+            Ok(batch) => batch,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let parameters: [&(dyn ToSql + Sync); 3] =
             [&scope.as_str(), &device.as_str(), &system_time(now)];
         let rows = batch.query(REVOKE_DEVICE, &parameters).await?;
@@ -59,7 +62,7 @@ impl Store {
                 None
             }
         };
-        Ok(revoked)
+        Ok(Ok(revoked))
     }
 
     /// Says what a user has paid for, and moves their scope on, so that whoever watches looks again.
@@ -68,8 +71,11 @@ impl Store {
         scope: &Scope,
         paid: Subscription,
         now: Millis,
-    ) -> Result<(), Fault> {
-        let batch = self.begin(scope).await?;
+    ) -> Result<Result<(), Refusal>, Fault> {
+        let batch = match self.begin(scope).await? {
+            Ok(batch) => batch,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
         let (plan, until) = match paid {
             Subscription::Free => ("free", None),
             Subscription::Premium { until } => ("premium", until),
@@ -82,7 +88,7 @@ impl Store {
         ];
         batch.touch(SET_ACCOUNT, &parameters).await?;
         batch.nudge().await?;
-        Ok(())
+        Ok(Ok(()))
     }
 
     /// What a user has paid for.
@@ -90,7 +96,7 @@ impl Store {
         let row = self
             .ask_opt(scope, READ_ACCOUNT, &[&scope.as_str()])
             .await?;
-        row.as_ref().map_or(Ok(Subscription::Free), account)
+        row.as_ref().map_or(Ok(Subscription::Free), subscription)
     }
 
     /// Takes the revocation of a device back; false: the user has no such device.
@@ -119,13 +125,15 @@ pub(super) fn standing(row: &Row) -> Result<Standing, Fault> {
         (Some(_), None) | (None, Some(_)) => return Err(unexpected("batch_digest")),
     };
     Ok(Standing {
+        erased: row.try_get("erased")?,
         revoked_at: optional_millis(row, "revoked_at")?,
         last_batch,
-        account: account(row)?,
+        account: subscription(row)?,
     })
 }
 
-fn account(row: &Row) -> Result<Subscription, Fault> {
+/// What is paid for, by the columns of an account, if there is one.
+pub(super) fn subscription(row: &Row) -> Result<Subscription, Fault> {
     let plan: Option<&str> = row.try_get("plan")?;
     match plan {
         Some("premium") => Ok(Subscription::Premium {

@@ -4,9 +4,10 @@
 //! is kept of them, and their clocks. `clones`: two with one id. `revocation`: those that are gone. `subscriptions`: who has paid. `inbox`, `policies`, `queues`, `duplicates`: conflicts, and who settles them. `history`: what was before,
 //! and bringing it back. `bad_input`, `bad_calls`, `limits`, `verbatim`: what is refused,
 //! and what is not. `admission`: who is let in. `quotas`: how much an account holds. `floods`: what no client would send. `catalog`: entity types. `retention`: what goes at its age.
-//! `isolation`: users. `faults`, `sessions`, `outage`: what breaks. `service`,
+//! `account`, `erasure`: taking everything along, and deleting it. `isolation`: users. `faults`, `sessions`, `outage`: what breaks. `service`,
 //! `shutdown`: what stands around the calls. `wire`: the bytes of apps in the field.
 
+mod account;
 mod admission;
 mod bad_calls;
 mod bad_input;
@@ -15,6 +16,7 @@ mod clones;
 mod convergence;
 mod devices;
 mod duplicates;
+mod erasure;
 mod faults;
 mod floods;
 mod groups;

@@ -16,31 +16,54 @@ use uuid::Uuid;
 use crate::support::{Device, TestService, delete, put};
 
 /// Statements about no scope, or about scopes as such: the keeper and the login itself run them.
-const NOT_OF_A_SCOPE: [&str; 13] = [
+const NOT_OF_A_SCOPE: [&str; 19] = [
     "begin_migration",
     "claim_compaction",
     "create_migrations",
+    "find_erasure",
+    "forget_erasure",
+    "list_erasures",
     "list_scopes",
     "listen",
     "lock_migrations",
     "new_epoch",
     "notify",
+    "own_registry",
     "read_migrations",
     "read_revisions",
     "read_state",
     "record_migration",
     "record_seen",
+    "remember_erasures",
+    "share_registry",
 ];
 
 /// Statements that read or change what is there, with arguments that name leo's rows. `$1` is mia's scope.
-const SEEKING: [(&str, &str); 38] = [
+const SEEKING: [(&str, &str); 48] = [
     ("advance_scope", "{revision}, 1 + {revision}, 0, 0, true"),
     ("allow_device", "'leo-phone'"),
+    ("count_account", ""),
     ("count_open", ""),
     ("count_waiting", "'leo-phone', 999"),
     ("delete_conflicts", "'{{settled}}', array[{settled_at}]"),
     ("delete_sides", "'{{settled}}', array[{settled_at}], 99"),
     ("empty_versions", "'{workout}', '{{deleted}}', '{1}'"),
+    ("erase_rows", "99"),
+    ("erase_scope", ""),
+    ("export_conflicts", "null, 99"),
+    ("export_devices", "'', 99"),
+    (
+        "export_entities",
+        "'', '00000000-0000-0000-0000-000000000000', 99, 9999",
+    ),
+    (
+        "export_sides",
+        "'', '00000000-0000-0000-0000-000000000000', '00000000-0000-0000-0000-000000000000', 99, 9999",
+    ),
+    (
+        "export_versions",
+        "'', '00000000-0000-0000-0000-000000000000', 0, 99, 9999",
+    ),
     ("find_conflict", "'{open}'"),
     ("follow_conflicts", "0, 999, 0, 99"),
     ("keep_superseded", "'{workout}', '{{contested}}', '{2}'"),
@@ -55,6 +78,7 @@ const SEEKING: [(&str, &str); 38] = [
     ("read_bases", "'{workout}', '{{contested}}', '{1}', 9999"),
     ("read_conflict", "'{open}'"),
     ("read_devices", "99"),
+    ("read_erasure", ""),
     ("read_entities", "'{workout}', '{{contested}}', '{-1}', 9999"),
     ("read_account", ""),
     ("read_standing", "'leo-phone'"),
@@ -103,6 +127,7 @@ const SEEKING: [(&str, &str); 38] = [
     ("create_scope", ""),
     ("set_account", "'premium', null, now()"),
     ("record_device", "'mia-phone', 'x', 'x', 'x', 0, now(), 100, null, null"),
+    ("reopen_scope", "{revision}"),
     (
         "write_conflicts",
         "'{{open}}', '{edit}', '{workout}', '{{contested}}', '{null}', '{mia-phone}', array[gen_random_uuid()],
@@ -111,15 +136,16 @@ const SEEKING: [(&str, &str); 38] = [
 ];
 
 /// Statements that find nothing by a `where`: they only write rows of the scope they are given.
-const WRITING: [&str; 4] = [
+const WRITING: [&str; 5] = [
     "create_scope",
     "record_device",
     "set_account",
+    "reopen_scope",
     "write_conflicts",
 ];
 
 /// The others that only write, with arguments.
-const INSERTS: [(&str, &str); 3] = [
+const INSERTS: [(&str, &str); 4] = [
     (
         "insert_entities",
         "'mia-phone', now(), '{workout}', array[gen_random_uuid()], '{1}', '{999}', array['{}'], '{applied}',
@@ -135,6 +161,7 @@ const INSERTS: [(&str, &str); 3] = [
         "'mia-phone', now(), '{workout}', array[gen_random_uuid()], array[gen_random_uuid()],
          array[gen_random_uuid()], '{1}', '{2}', array['{}'], array[gen_random_uuid()], '{now}'",
     ),
+    ("mark_erased", "now(), 1"),
 ];
 
 /// A user with rows in every table: an open conflict, a settled one, a deletion, workouts with a time.
@@ -177,7 +204,8 @@ async fn world() -> (TestService, Client) {
             (scope, entity_type, entity_id, version, revision, deleted, data, data_bytes, resolution,
              device_id, foreign_version, mutation_id, edit_time, created_at, updated_at)
         values ('library', 'exercise_definition', gen_random_uuid(), 1, 1, false, '{}', 2, 'applied',
-            'operator', 0, gen_random_uuid(), now(), now(), now())";
+            'operator', 0, gen_random_uuid(), now(), now(), now());
+        insert into erasures values (sha256('user/leo'), now(), 1)";
     sql.batch_execute(library).await.expect("a library");
     (service, sql)
 }
@@ -199,11 +227,24 @@ fn without_its_scope(name: &str) -> String {
             "(select open_conflicts from scopes where scope = $1)",
             "(select sum(open_conflicts) from scopes)",
         ),
+        (
+            "(select revision from scopes where scope = $1)",
+            "(select sum(revision) from scopes)",
+        ),
         ("conflict.scope = $1", "$1::text is not null"),
         ("entity.scope = $1", "$1::text is not null"),
         ("device.scope = $1", "$1::text is not null"),
         ("old.scope = $1", "$1::text is not null"),
         ("side.scope is not distinct from $1", "$1::text is not null"),
+        (
+            "device.scope is not distinct from $1",
+            "$1::text is not null",
+        ),
+        (
+            "entity.scope is not distinct from $1",
+            "$1::text is not null",
+        ),
+        ("old.scope is not distinct from $1", "$1::text is not null"),
         (
             "conflict.scope is not distinct from $1",
             "$1::text is not null",
@@ -219,6 +260,10 @@ fn without_its_scope(name: &str) -> String {
         (
             "scope = case when page.losing_side then $2 else $1 end",
             "$2::text is not null",
+        ),
+        (
+            "scope_digest = sha256(convert_to($1, 'UTF8'))",
+            "$1::text is not null",
         ),
         ("scope = $1", "$1::text is not null"),
         ("scope = $2", "$2::text is not null"),
@@ -334,14 +379,22 @@ async fn a_statement_without_its_where_sees_its_own_scope_and_the_library_and_no
         // What it gives where there is nobody else; as anybody; and as the service works.
         let mut gave = Vec::new();
         let mut touched = Vec::new();
+        let alone = match name {
+            // It can read the library, not delete it.
+            "erase_rows" => "delete from entities where scope = 'library';",
+            _ => "",
+        };
         for before in [
-            "delete from scopes where scope not in ('user/mia', 'library');
+            &*format!(
+                "{alone} delete from scopes where scope not in ('user/mia', 'library');
+             delete from erasures;
              delete from entities where scope not in ('user/mia', 'library');
              delete from entity_versions where scope <> 'user/mia';
              delete from devices where scope <> 'user/mia';
              delete from conflicts where scope <> 'user/mia';
              delete from losing_sides where scope <> 'user/mia';
-             delete from accounts where scope <> 'user/mia'",
+             delete from accounts where scope <> 'user/mia'"
+            ),
             "select",
             CONFINED_TO_MIA,
         ] {
@@ -426,8 +479,8 @@ async fn without_a_scope_the_service_sees_the_library_alone_and_may_nothing_else
         "alter table entities disable row level security",
         "create table mine ()",
         "truncate entities",
-        "delete from entity_versions",
-        "delete from scopes",
+        "delete from erasures",
+        "update erasures set revision = 9",
         "update service_state set epoch = gen_random_uuid()",
         "insert into schema_migrations values ('x', '', now())",
         "select * from changes",
@@ -440,6 +493,18 @@ async fn without_a_scope_the_service_sees_the_library_alone_and_may_nothing_else
             assert_eq!(code.as_deref(), Some("42501"), "{role}: {forbidden}");
             sql.batch_execute("rollback").await.expect("ends");
         }
+    }
+    for table in ["scopes", "entities", "entity_versions", "devices"] {
+        let delete = format!("delete from {table}");
+        sql.batch_execute("begin; set local role ironflow_sync_service")
+            .await
+            .expect("begins");
+        assert_eq!(sql.execute(&delete, &[]).await.expect("no rows"), 0);
+        sql.batch_execute("rollback; begin; set local role ironflow_sync_keeper")
+            .await
+            .expect("begins");
+        sql.batch_execute(&delete).await.expect_err("never its");
+        sql.batch_execute("rollback").await.expect("ends");
     }
     sql.batch_execute("begin; set local role ironflow_sync_service")
         .await
@@ -467,7 +532,7 @@ async fn without_a_scope_the_service_sees_the_library_alone_and_may_nothing_else
 async fn every_table_with_a_scope_is_behind_the_wall_also_for_its_owner() {
     let (service, sql) = world().await;
     let open = "select relname::text from pg_class
-        join pg_attribute on attrelid = pg_class.oid and attname = 'scope'
+        join pg_attribute on attrelid = pg_class.oid and attname in ('scope', 'scope_digest')
         where relkind = 'r' and relnamespace = 'public'::regnamespace
             and not (relrowsecurity and relforcerowsecurity)";
     let open = sql.query(open, &[]).await.expect("a catalog");

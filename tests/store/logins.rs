@@ -3,6 +3,7 @@
 
 use ironflow_sync::domain::catalog::Catalog;
 use ironflow_sync::domain::clock::Millis;
+use ironflow_sync::domain::scope::{Scope, UserId};
 use ironflow_sync::grpc::proto::Resolution::{Applied, NeedsUser};
 use ironflow_sync::retention::{Retention, RetentionOptions};
 use ironflow_sync::store::Store;
@@ -73,6 +74,11 @@ async fn works(store: Store, database: TestDatabase) -> TestService {
     let stop = CancellationToken::new();
     let compacted = retention.run_once(Millis(1_900_000_000_000), &stop).await;
     assert!(compacted.expect("compacts").finished);
+    let mut leaving = service.device("zoe", "phone").await;
+    let answer = leaving.sync_one(put(id, 0, &json!({}))).await;
+    assert_eq!(answer.resolution(), Applied);
+    assert_eq!(leaving.export_all().await.len(), 4);
+    leaving.leave_for_good().await;
     service
 }
 
@@ -101,7 +107,13 @@ async fn an_owner_that_is_no_superuser_is_behind_the_wall_too() {
     }
     migrate(&store).await.expect("migrates");
 
-    let service = works(store, database).await;
+    let service = works(store.clone(), database).await;
+    let zoe = Scope::of(&UserId::new("zoe").expect("an id"));
+    let marks = store.list_erasures(None, 9).await.expect("marks");
+    assert_eq!(marks.len(), 1);
+    assert!(store.reopen(&zoe).await.expect("opened"));
+    assert!(!store.is_erased(&zoe).await.expect("an answer"));
+    assert_eq!(store.remember_erasures(&marks).await.expect("put back"), 1);
     let owner = connect(&config).await;
     let count = "select count(*) from entities";
     let seen: i64 = owner.query_one(count, &[]).await.expect("a count").get(0);
@@ -121,6 +133,8 @@ async fn a_login_that_owns_nothing_serves_what_an_owner_has_migrated() {
     assert!(migrate(&store).await.expect("nothing to do").is_empty());
     let service = works(store.clone(), database).await;
     store.new_epoch().await.expect_err("that is the owner's");
+    let zoe = Scope::of(&UserId::new("zoe").expect("an id"));
+    store.reopen(&zoe).await.expect_err("that is the owner's");
     login.end().await;
     drop(service);
 }

@@ -8,7 +8,7 @@ use crate::support::TestDatabase;
 use crate::support::database::connect;
 
 /// The statements that look something up, with arguments.
-const LOOK_UPS: [(&str, &str); 22] = [
+const LOOK_UPS: [(&str, &str); 27] = [
     ("read_entities", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_written", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_bases", "'user/mia', '{}', '{}', '{}', 9"),
@@ -46,6 +46,11 @@ const LOOK_UPS: [(&str, &str); 22] = [
         "'user/mia', now(), null, now(), 9, '{}', '{}', now()",
     ),
     ("delete_sides", "'user/mia', '{}', '{}', 9"),
+    ("read_erasure", "'user/mia'"),
+    ("export_entities", "'user/mia', '', null, 9, 9"),
+    ("export_versions", "'user/mia', '', null, 0, 9, 9"),
+    ("export_sides", "'user/mia', '', null, null, 9, 9"),
+    ("export_devices", "'user/mia', '', 9"),
     ("delete_conflicts", "'user/mia', '{}', '{}'"),
 ];
 
@@ -95,6 +100,7 @@ async fn look_ups_use_whole_keys_even_without_statistics() {
             "entities",
             "entity_versions",
             "scopes",
+            "erasures",
             "conflicts",
             "losing_sides",
             "devices",

@@ -38,11 +38,11 @@ async fn a_batch_costs_the_same_number_of_statements_whatever_its_size() {
         let conflicting = cost(&wire, &mut tablet, stale, Resolution::NeedsUser).await;
         costs.push([created, updated, repeated, conflicting]);
     }
-    // Begin, lock, the standing, two reads, the open conflicts, two or three writes, revision, device, commit. What
+    // Begin, lock, whether the account is deleted, the standing, two reads, the open conflicts, two or three writes, revision, device, commit. What
     // conflicts reads its base and whether it is kept, too, and writes sides and conflicts.
     assert_eq!(
         costs,
-        [[10, 11, 8, 13]; 4],
+        [[11, 12, 9, 14]; 4],
         "created, updated, repeated, conflicting"
     );
 }

@@ -187,6 +187,15 @@ impl Device {
         Ok(revoked.into_inner().revoked_time)
     }
 
+    /// Asks how the account is doing.
+    pub async fn get_status(
+        &mut self,
+        request: GetStatusRequest,
+    ) -> Result<GetStatusResponse, Status> {
+        let request = self.authorized(request);
+        Ok(self.client.get_status(request).await?.into_inner())
+    }
+
     /// What the server is.
     pub async fn server_info(&mut self) -> GetServerInfoResponse {
         let request = self.authorized(GetServerInfoRequest {});

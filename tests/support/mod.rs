@@ -2,6 +2,7 @@
 
 #![allow(dead_code)] // every binary that includes this uses a part of it
 
+pub mod account;
 pub mod database;
 pub mod device;
 pub mod frames;

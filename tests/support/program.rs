@@ -60,6 +60,12 @@ impl Program {
         format!("http://{}", self.address)
     }
 
+    /// Ends it as the kernel does when memory runs out.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it has ended");
+    }
+
     /// Its resident memory.
     pub fn resident_bytes(&self) -> usize {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()));

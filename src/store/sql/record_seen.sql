@@ -2,7 +2,8 @@
 --
 -- $1 scope text[], $2 device_id text[], $3 seen_at timestamptz[],
 -- $4 pulled_revision bigint[] (null: did not pull), $5 how many devices a scope may have bigint
--- Count: one per device; none for a new one of a scope that has as many as it may.
+-- Count: one per device; none for a new one of a scope that has as many as it may, and for those of deleted
+-- accounts. Behind share_registry.sql.
 insert into devices as known (
     scope, device_id, pending_count, first_seen_at, last_seen_at, pulled_revision
 )
@@ -15,13 +16,19 @@ from (
     from unnest($1::text[], $2::text[], $3::timestamptz[], $4::bigint[])
         as seen (scope, device_id, seen_at, pulled_revision)
 ) as seen
-where exists (
+where (
+        select true
+        from erasures
+        where scope_digest = sha256(convert_to(seen.scope, 'UTF8'))
+        limit 1
+    ) is null
+    and (exists (
         select
         from devices as old
         where old.scope = seen.scope
             and old.device_id = seen.device_id
     )
-    or (select count(*) from devices as old where old.scope = seen.scope) + seen.place <= $5
+    or (select count(*) from devices as old where old.scope = seen.scope) + seen.place <= $5)
 on conflict on constraint devices_pkey do update
 set last_seen_at = greatest(excluded.last_seen_at, known.last_seen_at),
     pulled_revision = coalesce(excluded.pulled_revision, known.pulled_revision)
