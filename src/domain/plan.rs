@@ -345,6 +345,7 @@ mod chains;
 #[cfg(test)]
 mod clock_simulation;
 #[cfg(test)]
+#[path = "../../tests/sim/memory.rs"]
 mod memory;
 #[cfg(test)]
 mod scenarios;

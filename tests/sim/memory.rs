@@ -1,20 +1,34 @@
 //! A store in memory: it keeps what plans write, and reads for the next plan what the real store would
 //! read: no more, and no less. What the tables of the real one refuse, it refuses as well.
+//!
+//! The unit tests of the core include this file as well: it names the core as `crate::domain`.
+
+#![allow(dead_code)] // either side uses a part of it
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use super::*;
-use crate::domain::conflict::{ConflictId, ContentId, Kind, LosingSide, side_beside};
-use crate::domain::decide::Merged;
+use uuid::Uuid;
+
+use crate::domain::catalog::Catalog;
+use crate::domain::clock::Millis;
+use crate::domain::conflict::{Conflict, ConflictId, ContentId, Kept, Kind};
+use crate::domain::conflict::{LosingSide, side_beside};
+use crate::domain::decide::{Merged, Resolution, Written};
+use crate::domain::entity::{Content, Document, EntityKey, MutationId, Stored};
+use crate::domain::item::{Item, Submission};
+use crate::domain::plan::{BatchContext, NewVersion, Newcomer, Plan, Snapshot, plan};
 use crate::domain::resolve::{Choice, Decision, Held, Resolved, Restored, decision_mutation};
 use crate::domain::resolve::{resolve, restore};
+use crate::domain::scope::DeviceId;
+use crate::domain::version::{Revision, Version};
 
 /// Neighbours read on each side of a new entity at most.
 const NEIGHBOURS_MAX: usize = 2;
 
 /// A version as it is kept.
 #[derive(Debug, Clone)]
-pub(super) struct Row {
+pub struct Row {
     pub new: NewVersion,
     pub device: DeviceId,
     pub at: Millis,
@@ -22,7 +36,7 @@ pub(super) struct Row {
 
 /// One user's scope, and the library.
 #[derive(Debug, Clone)]
-pub(super) struct Memory {
+pub struct Memory {
     pub catalog: Arc<Catalog>,
     pub revision: Revision,
     /// All versions of each entity, the oldest first.
@@ -32,12 +46,12 @@ pub(super) struct Memory {
     /// The counter of open conflicts.
     pub open: i32,
     /// What the operator has loaded.
-    pub library: HashMap<EntityKey, Stored>,
+    pub library: BTreeMap<EntityKey, Stored>,
 }
 
 /// A person's decision, before it has a name.
 #[derive(Debug, Clone)]
-pub(super) struct Wish {
+pub struct Wish {
     pub conflict: ConflictId,
     pub choice: Choice,
     pub expected: Version,
@@ -53,7 +67,7 @@ impl Memory {
             sides: BTreeMap::new(),
             conflicts: BTreeMap::new(),
             open: 0,
-            library: HashMap::new(),
+            library: BTreeMap::new(),
         }
     }
 
@@ -112,6 +126,13 @@ impl Memory {
     }
 
     pub fn resolve(&mut self, device: &DeviceId, now: Millis, wish: &Wish) -> Resolved {
+        let resolved = self.consider(device, now, wish);
+        self.write(&resolved.plan, device, now);
+        resolved
+    }
+
+    /// Decides about a conflict as a person wishes, and writes nothing.
+    pub fn consider(&self, device: &DeviceId, now: Millis, wish: &Wish) -> Resolved {
         let conflict = self.conflicts[&wish.conflict].clone();
         let decision = wish.decision(device);
         let side = self
@@ -125,9 +146,7 @@ impl Memory {
             snapshot.open.push(conflict.clone());
         }
         let context = self.context(device, now);
-        let resolved = resolve(&snapshot, &conflict, side.as_ref(), &decision, &context);
-        self.write(&resolved.plan, device, now);
-        resolved
+        resolve(&snapshot, &conflict, side.as_ref(), &decision, &context)
     }
 
     pub fn restore(
@@ -147,7 +166,8 @@ impl Memory {
         restored
     }
 
-    fn context(&self, device: &DeviceId, now: Millis) -> BatchContext {
+    /// What a batch of a device is decided on beside the snapshot.
+    pub fn context(&self, device: &DeviceId, now: Millis) -> BatchContext {
         BatchContext {
             device: device.clone(),
             now,
@@ -157,7 +177,8 @@ impl Memory {
         }
     }
 
-    fn read(&self, items: &[&Item], device: &DeviceId) -> Snapshot {
+    /// What the real store would read for these items.
+    pub fn read(&self, items: &[&Item], device: &DeviceId) -> Snapshot {
         let (shared, own): (Vec<&Item>, Vec<&Item>) = items.iter().partition(|item| item.read_only);
         let mut snapshot = Snapshot {
             revision: self.revision,
@@ -219,7 +240,13 @@ impl Memory {
         }
     }
 
-    fn read_whole(&self, keys: &[&EntityKey], mutation: MutationId, device: &DeviceId) -> Snapshot {
+    /// What it would read for a person's decision.
+    pub fn read_whole(
+        &self,
+        keys: &[&EntityKey],
+        mutation: MutationId,
+        device: &DeviceId,
+    ) -> Snapshot {
         let edits = || keys.iter().map(|key| (*key, mutation));
         let stored = |key: &&EntityKey| Some(((*key).clone(), self.current(key)?));
         Snapshot {
@@ -307,7 +334,12 @@ impl Memory {
             .collect()
     }
 
-    fn write(&mut self, plan: &Plan, device: &DeviceId, now: Millis) {
+    /// Writes a plan.
+    ///
+    /// # Panics
+    ///
+    /// Where the tables of the real store would refuse.
+    pub fn write(&mut self, plan: &Plan, device: &DeviceId, now: Millis) {
         for write in &plan.writes {
             let held = self.current(&write.key).map(|stored| stored.version);
             assert_eq!(write.replaces, held, "based on what is stored");
@@ -318,13 +350,31 @@ impl Memory {
                 assert!(new.foreign_version < new.version);
                 let known = rows.iter().any(|row| row.new.mutation == new.mutation);
                 assert!(!known, "an edit is applied at most once (promise 4)");
-                rows.push(Row {
-                    new: new.clone(),
-                    device: device.clone(),
-                    at: now,
-                });
+                rows.push(row(new, device, now));
             }
         }
+        self.write_inbox(plan, device);
+        self.revision = plan.last_revision;
+    }
+
+    /// Writes a plan as tables without any constraint would.
+    pub fn write_blindly(&mut self, plan: &Plan, device: &DeviceId, now: Millis) {
+        for write in &plan.writes {
+            let rows = self.versions.entry(write.key.clone()).or_default();
+            rows.extend(write.versions.iter().map(|new| row(new, device, now)));
+        }
+        for (_, conflict) in &plan.inbox.conflicts {
+            self.conflicts.insert(conflict.id, conflict.clone());
+        }
+        for side in &plan.inbox.sides {
+            let edit = (side.key.clone(), side.mutation);
+            self.sides.entry(edit).or_insert_with(|| side.clone());
+        }
+        self.revision = self.revision.max(plan.last_revision);
+        self.open += plan.inbox.opened;
+    }
+
+    fn write_inbox(&mut self, plan: &Plan, device: &DeviceId) {
         for (_, conflict) in &plan.inbox.conflicts {
             self.write_conflict(conflict);
         }
@@ -336,7 +386,6 @@ impl Memory {
             let double = self.sides.insert(edit, side.clone());
             assert!(double.is_none(), "a losing side is kept once");
         }
-        self.revision = plan.last_revision;
         self.open += plan.inbox.opened;
     }
 
@@ -390,6 +439,14 @@ impl Wish {
             expected_other: self.expected_other,
             mutation,
         }
+    }
+}
+
+fn row(new: &NewVersion, device: &DeviceId, at: Millis) -> Row {
+    Row {
+        new: new.clone(),
+        device: device.clone(),
+        at,
     }
 }
 
