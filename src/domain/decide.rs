@@ -210,7 +210,10 @@ pub fn decide(case: &Case<'_>) -> Outcome {
     }
     // Rule 5: a device never conflicts with itself (promise 5).
     let only_own_since = stored.device == *case.device && stored.foreign_version <= item.base;
-    if item.base < version && only_own_since {
+    // Behind a base that the server has lost in a restore there may be nobody else's version, and yet what the
+    // device sent first on that base was merged with something it has not seen.
+    let met_others = stored.merged && item.goes_on_from(stored, case.device);
+    if item.base < version && only_own_since && !met_others {
         return write(item, version, uncontested, Rule::Own);
     }
     // Nor once its first edit on this base has met another's: what follows goes on from there.

@@ -197,6 +197,19 @@ fn a_decision_for_an_edit_the_server_is_behind_of_skips_what_was_lost() {
     assert_eq!(scene.memory.version(&key("workout")), version(11));
 }
 
+/// The server was restored from a backup, and another device has written since: both edits that wait on what
+/// the server lost are merged with that, not only the first.
+#[test]
+fn a_chain_on_a_version_the_server_has_lost_is_merged_to_its_end() {
+    let mut scene = Scene::new();
+    scene.push("tablet", &[put("volume", 0, r#"{"chest":12}"#)]);
+    let first = put("volume", 10, r#"{"back":6}"#);
+    let second = put("volume", 10, r#"{"back":8}"#);
+    let told = scene.push("phone", &[first, second]);
+    assert_eq!(told, ["Merged 11", "Merged 12"]);
+    scene.holds_as("volume", r#"{"chest":12,"back":8}"#);
+}
+
 /// Many groups that fail one because of the other: decided anew only so often, and none is lost.
 #[test]
 fn a_batch_of_nothing_but_failing_groups_is_bounded() {

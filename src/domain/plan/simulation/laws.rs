@@ -94,12 +94,22 @@ pub(super) fn failed_leaves_no_trace(
     }
 }
 
-/// Promise 5: a conflict takes another device, or a base that the server does not have.
+/// Promise 5: a conflict takes another device, or a base that the server does not have: now, or when the edit
+/// before it on the same base was merged.
 pub(super) fn has_met_another(pushed: &Pushed<'_>, item: &Item, found: Version) {
-    let rows = pushed.after.versions.get(&item.key).into_iter().flatten();
+    let rows = pushed.after.versions.get(&item.key);
+    let mut steps = rows.map_or(&[][..], Vec::as_slice).windows(2);
+    let ahead = steps.any(|step| {
+        let merged = step[1].new.resolution == Resolution::Merged;
+        merged && step[1].new.base == Some(item.base) && item.base > step[0].new.version
+    });
+    let rows = rows.into_iter().flatten();
     let mut since = rows.filter(|row| (item.base..=found).contains(&row.new.version));
     let foreign = since.any(|row| row.new.version > item.base && row.device != *pushed.sender);
-    assert!(foreign || item.base > found || item.read_only, "{item:?}");
+    assert!(
+        foreign || ahead || item.base > found || item.read_only,
+        "{item:?}"
+    );
 }
 
 /// Promise 2: the answer has what the server holds as this version.
