@@ -1,9 +1,12 @@
 //! All tests of the service, in one binary. Where to look: `accounts` what an operator does with one,
 //! `architecture` the rules of the house,
 //! `canaries` what must not be seen, `commands` the program, `embedded` the private Postgres, `store` what
-//! lies below gRPC, `grpc` the service as a device sees it, `hostile` requests made to do harm, `killed`
-//! kill -9 of everything, `library` shared reference data, `examples` the examples, `tokens` who may call,
-//! `tls` encryption, towards callers and towards Postgres.
+//! lies below gRPC, `grpc` the service as a device sees it, `hostile` requests made to do harm, `sim` whole
+//! histories of devices over the core, `killed` kill -9 of everything, `library` shared reference data,
+//! `examples` the examples, `tokens` who may call, `tls` encryption, towards callers and towards Postgres.
+
+// The model server shares a file with the unit tests of the core, which call the core so.
+use ironflow_sync::domain;
 
 mod accounts;
 mod architecture;
@@ -17,6 +20,7 @@ mod hostile;
 mod killed;
 mod library;
 mod memory;
+mod sim;
 mod store;
 mod support;
 mod tls;
