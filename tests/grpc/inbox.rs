@@ -614,3 +614,32 @@ async fn bad_decisions_and_questions_are_refused_by_field() {
     assert_eq!(contested.open().await, 1, "nothing was decided");
     assert_eq!(contested.holds().await, (Some(title("tablet")), 2));
 }
+
+/// Section 5: a settled conflict stays settled, also if its item first lost under another device id.
+#[tokio::test]
+async fn an_item_that_lost_under_another_id_is_asked_about_once() {
+    let service = TestService::start().await;
+    let mut phone = service.device("mia", "phone").await;
+    let mut renamed = service.device("mia", "phone-2").await;
+    let mut tablet = service.device("mia", "tablet").await;
+    let id = Uuid::new_v4();
+    tablet.sync_one(put(id, 0, &title("tablet"))).await;
+    tablet.sync_one(delete(id, 1)).await;
+    let item = SyncItem {
+        timestamp: 1_000,
+        ..put(id, 0, &title("phone"))
+    };
+    let lost = phone.sync_one(item.clone()).await;
+    assert_eq!(lost.resolution(), Resolution::ServerWon);
+    tablet.sync_one(put(id, 2, &title("back"))).await;
+    let asked = renamed.sync_one(item.clone()).await;
+    assert_eq!(asked.resolution(), Resolution::NeedsUser);
+    let decision = tablet.decision(&id_of(&asked), Choice::KeepServer, 3);
+    let resolved = tablet.resolve(decision).await.expect("resolved");
+    assert_eq!(resolved.status(), ResolveStatus::Resolved);
+    let again = renamed.sync_one(item).await;
+    assert_eq!(again.resolution(), Resolution::ServerWon);
+    assert_eq!(id_of(&again), id_of(&asked));
+    let open = tablet.conflicts(ConflictState::Open).await;
+    assert!(open.is_empty(), "{open:?}");
+}

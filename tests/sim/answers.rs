@@ -40,6 +40,7 @@ pub fn result(answer: Answer) -> proto::SyncResult {
             status: proto::SyncStatus::Error.into(),
             error_code: match rejection.code {
                 RejectionCode::InvalidItem => proto::ErrorCode::InvalidItem,
+                RejectionCode::QuotaExceeded => proto::ErrorCode::QuotaExceeded,
                 RejectionCode::UnknownEntityType => proto::ErrorCode::UnknownEntityType,
                 RejectionCode::InvalidData => proto::ErrorCode::InvalidData,
                 RejectionCode::TooLarge => proto::ErrorCode::TooLarge,

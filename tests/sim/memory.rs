@@ -225,7 +225,7 @@ impl Memory {
             .contested
             .iter()
             .map(|item| (&item.key, item.mutation));
-        let kept = self.read_kept(names.chain(beside));
+        let kept = self.read_kept(names.chain(beside), device);
         let new = wanted.new.iter();
         let neighbours = new.map(|new| (new.key.clone(), self.neighbours(new)));
         let neighbours = neighbours.collect();
@@ -253,7 +253,7 @@ impl Memory {
             revision: self.revision,
             entities: keys.iter().filter_map(stored).collect(),
             written: self.read_written(edits()),
-            kept: self.read_kept(edits()),
+            kept: self.read_kept(edits(), device),
             open: self.read_open(keys, device),
             ..Snapshot::default()
         }
@@ -284,11 +284,14 @@ impl Memory {
     fn read_kept<'a>(
         &self,
         edits: impl Iterator<Item = (&'a EntityKey, MutationId)>,
+        device: &DeviceId,
     ) -> HashMap<(EntityKey, MutationId), Kept> {
         let kept = edits.filter_map(|(key, mutation)| {
             let edit = (key.clone(), mutation);
             let side = self.sides.get(&edit)?;
-            let conflict = &self.conflicts[&side.conflict];
+            let own = ConflictId::opened_by(&Kind::Edit, key, mutation, device);
+            let conflict = self.conflicts.get(&own);
+            let conflict = conflict.unwrap_or_else(|| &self.conflicts[&side.conflict]);
             let kept = Kept {
                 content: side.content,
                 server_version: side.server_version,

@@ -23,6 +23,7 @@ impl Server {
         let binding = Binding {
             scope: Scope::of(&UserId::new("mia").expect("a user")),
             types: Vec::new(),
+            export: false,
         };
         let invalid = || Failure::Invalid("cursor".to_owned());
         let mut cursor = match request.cursor.as_str() {

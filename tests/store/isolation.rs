@@ -85,7 +85,7 @@ const SEEKING: [(&str, &str); 48] = [
     ("revoke_device", "'leo-phone', now()"),
     (
         "read_kept",
-        "'{workout}', '{{contested}}', '{{contested_side}}'",
+        "'{workout}', '{{contested}}', '{{contested_side}}', '{{open}}'",
     ),
     (
         "read_neighbours",

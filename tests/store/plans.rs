@@ -12,7 +12,7 @@ const LOOK_UPS: [(&str, &str); 27] = [
     ("read_entities", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_written", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_bases", "'user/mia', '{}', '{}', '{}', 9"),
-    ("read_kept", "'user/mia', '{}', '{}', '{}'"),
+    ("read_kept", "'user/mia', '{}', '{}', '{}', '{}'"),
     ("read_open", "'user/mia', '{}', '{}', 'phone'"),
     ("read_own_sides", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_neighbours", "'user/mia', '{}', '{}', '{}', '{}', '{}'"),

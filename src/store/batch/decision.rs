@@ -88,7 +88,7 @@ impl Batch<'_> {
         let (entities, written, kept) = tokio::try_join!(
             self.read_named(scope, &named, i64::MAX),
             self.read_written_by(&edits),
-            self.read_kept_by(&edits),
+            self.read_kept_by(&edits, device),
         )?;
         let open = match self.conflicts_open {
             true => self.read_open(&named, device).await?,

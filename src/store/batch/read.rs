@@ -15,7 +15,7 @@ use super::Batch;
 use super::rows::{content_within_bounds, stored, written_before};
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::Millis;
-use crate::domain::conflict::{Conflict, ConflictId, ContentId, Kept, side_beside};
+use crate::domain::conflict::{Conflict, ConflictId, ContentId, Kept, Kind, side_beside};
 use crate::domain::decide::Written;
 use crate::domain::entity::{Content, EntityKey, MutationId, Stored};
 use crate::domain::item::Item;
@@ -66,7 +66,7 @@ impl Batch<'_> {
         let (bases, own_sides, kept, neighbours) = tokio::try_join!(
             self.read_bases(&wanted),
             self.read_own_sides(&wanted),
-            self.read_kept_by(&names),
+            self.read_kept_by(&names, device),
             self.read_neighbours(&wanted),
         )?;
         snapshot.bases = bases;
@@ -110,14 +110,19 @@ impl Batch<'_> {
             .collect()
     }
 
-    /// Which edits are kept as losing sides.
+    /// Which edits of a device are kept as losing sides.
     pub(super) async fn read_kept_by(
         &self,
         edits: &[(&EntityKey, MutationId)],
+        device: &DeviceId,
     ) -> Result<HashMap<(EntityKey, MutationId), Kept>, Fault> {
         let (keys, mutations) = columns(edits);
+        let own: Vec<Uuid> = edits
+            .iter()
+            .map(|(key, mutation)| ConflictId::opened_by(&Kind::Edit, key, *mutation, device).0)
+            .collect();
         let rows = self
-            .query_by_key(READ_KEPT, self.scope, &keys, &[&mutations])
+            .query_by_key(READ_KEPT, self.scope, &keys, &[&mutations, &own])
             .await?;
         rows.iter()
             .map(|row| {
