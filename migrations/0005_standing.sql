@@ -35,3 +35,6 @@ create policy own_scope on accounts
         select convert_from(decode(current_setting('ironflow.scope', true), 'hex'), 'UTF8')
     ));
 grant select, insert, update on accounts to ironflow_sync_service;
+
+-- A revoked device makes room for another.
+grant select (revoked_at) on devices to ironflow_sync_keeper;

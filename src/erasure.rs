@@ -14,6 +14,7 @@ use crate::error::{CallError, Fault, FieldProblem, Refusal};
 use crate::feed::Feed;
 use crate::store::Store;
 use crate::store::export::Counts;
+use crate::turns::Turns;
 
 /// Rows of each table that go in one step: some tens of milliseconds, under the lock of a scope that nobody
 /// can write any more.
@@ -25,6 +26,8 @@ pub struct Erasing {
     store: Store,
     /// Told that there is nothing to watch any more.
     feed: Feed,
+    /// Deletions of one account take turns: asking often costs no more than asking once.
+    turns: Turns,
     /// Work under way. Shutdown waits for it.
     tasks: TaskTracker,
 }
@@ -43,7 +46,12 @@ pub struct Offer {
 impl Erasing {
     /// Work is spawned on `tasks`, deletions are told to `feed`.
     pub fn new(store: Store, feed: Feed, tasks: TaskTracker) -> Self {
-        Self { store, feed, tasks }
+        Self {
+            store,
+            feed,
+            turns: Turns::default(),
+            tasks,
+        }
     }
 
     /// What there is of a user, and a confirmation that it is to be deleted. Deletes nothing.
@@ -73,15 +81,17 @@ impl Erasing {
             })
             .into());
         }
-        Ok(self.erase(scope, now).await?)
+        self.erase(scope, now).await
     }
 
     /// Deletes an account; what went. Asking again is safe, also when nothing is left.
     ///
     /// The work runs in a task of its own. A caller that hangs up stops waiting for it, not it.
-    pub async fn erase(&self, scope: Scope, now: Millis) -> Result<Counts, Fault> {
+    pub async fn erase(&self, scope: Scope, now: Millis) -> Result<Counts, CallError> {
+        let turn = self.turns.take(&scope).await?;
         let erasing = self.clone();
         let work = async move {
+            let _turn = turn;
             if let Some(last) = erasing.store.mark_erased(&scope, now).await? {
                 erasing.feed.publish(&scope, last);
             }
@@ -95,13 +105,16 @@ impl Erasing {
                 }
             }
         };
-        // Not with the scope: that would keep the user's id in the log.
-        let task = self
-            .tasks
-            .spawn(work.instrument(tracing::info_span!("erase")));
-        task.await.unwrap_or_else(|error| {
+        // Without the scope: a log that is kept would say for how long who is gone.
+        let task = self.tasks.spawn(
+            async { work.await.inspect_err(Fault::report) }
+                .instrument(tracing::info_span!("erase")),
+        );
+        Ok(task.await.unwrap_or_else(|error| {
             let what = "a deletion did not finish".into();
-            Err(Fault::Defect(what, Some(error.into())))
-        })
+            let fault = Fault::Defect(what, Some(error.into()));
+            fault.report();
+            Err(fault)
+        })?)
     }
 }

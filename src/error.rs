@@ -88,8 +88,9 @@ pub enum Refusal {
     DeviceRevoked,
     /// Another installation has the same device id, or the device's data was put back.
     #[error(
-        "device_id: another copy of this device was here (a restored backup, a clone, a reinstall); \
-         make a new device id, keep the queue, start again with an empty cursor and push again"
+        "device_id: another copy of this device was here (a restored backup, a clone, a reinstall), or \
+         it made a batch while this call was under way; then call again, else make a new device id, \
+         keep the queue, start again with an empty cursor and push again"
     )]
     DeviceIdReused,
     /// The user needs a subscription for this.

@@ -17,6 +17,7 @@ use crate::domain::entity::MutationId;
 use crate::domain::scope::{DeviceId, Scope, UserId};
 use crate::domain::version::Version;
 use crate::error::{CallError, Refusal};
+use crate::places::Places;
 use crate::store::Store;
 use crate::store::export::{Account, Counts, ExportPlace, ExportedDevice, ExportedVersion};
 use crate::store::inbox::LabelledSide;
@@ -62,6 +63,7 @@ enum Next {
 /// An export under way.
 pub struct Export {
     store: Store,
+    places: Option<Places>,
     user: UserId,
     scope: Scope,
     now: Millis,
@@ -72,11 +74,13 @@ pub struct Export {
 }
 
 impl Export {
-    /// An export of what a store has of a user. `now`: the server's clock.
-    pub fn new(store: Store, user: UserId, now: Millis) -> Self {
+    /// An export of what a store has of a user, read in `places`, if others work beside it. `now`: the
+    /// server's clock.
+    pub fn new(store: Store, places: Option<Places>, user: UserId, now: Millis) -> Self {
         Self {
             scope: Scope::of(&user),
             store,
+            places,
             user,
             now,
             next: Next::Account,
@@ -128,6 +132,10 @@ impl Export {
     /// Reads the next page, and moves on behind it. An empty one is the end of its kind.
     async fn read(&mut self) -> Result<(), CallError> {
         let (store, scope) = (&self.store, &self.scope);
+        let _place = match &self.places {
+            Some(places) => Some(places.take(scope).await),
+            None => None,
+        };
         let counts = &mut self.counts;
         self.next = match &self.next {
             Next::Account => {

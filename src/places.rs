@@ -21,6 +21,10 @@ const USER_PART: usize = 4;
 /// the service and its database.
 const USER_CORES_PART: usize = 2;
 
+/// ..but so many in any case: what a user reads must not wait for a push of theirs that waits for a lock.
+/// Of their pushes one is at work at a time.
+const USER_MIN: usize = 2;
+
 /// The places of a process. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Places {
@@ -56,7 +60,7 @@ impl Places {
     pub fn new(places: usize, cores: usize, wait_max: Duration) -> Self {
         let user_max = (places / USER_PART).min(cores / USER_CORES_PART);
         let shared = Shared {
-            user_max: user_max.max(1),
+            user_max: user_max.max(USER_MIN).min(places),
             state: Mutex::new(State {
                 free: places,
                 taken: HashMap::new(),

@@ -125,7 +125,11 @@ impl Push {
             let begun = Instant::now();
             let result = push.settle(&request).await;
             Span::current().record("duration_ms", begun.elapsed().as_millis() as u64);
-            let result = result?.map(|answers| {
+            let result = result?;
+            if let Err(refusal) = &result {
+                tracing::info!(why = %refusal, "batch refused");
+            }
+            let result = result.map(|answers| {
                 report(&answers);
                 let mutations = request.batch.iter().map(mutation).collect();
                 PushResponse { answers, mutations }
@@ -144,8 +148,7 @@ impl Push {
         work: impl Future<Output = Result<T, Fault>> + Send + 'static,
     ) -> Result<T, CallError> {
         // The turn first: whoever waits for it needs no place.
-        let turn = self.turns.take(scope).await;
-        let turn = turn.inspect_err(|fault| span.in_scope(|| fault.report()))?;
+        let turn = self.turns.take(scope).await?;
         let place = self.places.take_soon(scope).await?;
         let work = async move {
             let result = work.await.inspect_err(Fault::report);

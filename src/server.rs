@@ -49,6 +49,9 @@ const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
 /// What health is told of: the server as a whole, and the service.
 const HEALTH_SERVICES: [&str; 2] = ["", SERVICE_NAME];
 
+/// Largest question to health and reflection, which anybody may ask: they take a name.
+const QUESTION_BYTES_MAX: usize = 16 * 1024;
+
 /// How long a quiet connection may be quiet before the server asks whether anybody is there, and
 /// how long it waits for the answer: together less than a minute, after which a stream whose peer has
 /// vanished is gone.
@@ -131,9 +134,17 @@ pub async fn serve(
             call_timeout: limits.call_timeout(),
             message_bytes_max: limits.message_bytes_max,
         })
-        .add_service(health_service)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
+        .add_service(health_service.max_decoding_message_size(QUESTION_BYTES_MAX))
+        .add_service(
+            reflection()
+                .build_v1()?
+                .max_decoding_message_size(QUESTION_BYTES_MAX),
+        )
+        .add_service(
+            reflection()
+                .build_v1alpha()?
+                .max_decoding_message_size(QUESTION_BYTES_MAX),
+        )
         .add_service(sync);
     let stopping = stop.clone().cancelled_owned();
     let room = connections::room(limits.connections_max);
@@ -269,7 +280,7 @@ fn sync_service(
     };
     let sync = Sync {
         erasing: Erasing::new(store.clone(), feed.clone(), pushes.clone()),
-        push: Push::new(store.clone(), feed.clone(), places, pushes, rules),
+        push: Push::new(store.clone(), feed.clone(), places.clone(), pushes, rules),
         watch: Watch::new(
             pull.clone(),
             feed,
@@ -281,6 +292,7 @@ fn sync_service(
         catalog,
         gatekeeper: Gatekeeper::new(&config.auth.subscription),
         limits,
+        places,
         stop,
     };
     let sync = SyncServiceServer::new(sync)

@@ -11,7 +11,7 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 use tokio::time::timeout;
 
 use crate::domain::scope::Scope;
-use crate::error::Fault;
+use crate::error::Refusal;
 
 /// How long a push waits for its turn before it is told to come back: as long as for the scope's row.
 const TURN_WAIT: Duration = Duration::from_secs(10);
@@ -33,7 +33,7 @@ pub struct Turn {
 
 impl Turns {
     /// Waits for the scope's turn, in the order of asking.
-    pub async fn take(&self, scope: &Scope) -> Result<Turn, Fault> {
+    pub async fn take(&self, scope: &Scope) -> Result<Turn, Refusal> {
         let turn = {
             let mut waiting = lock(&self.waiting);
             let known = waiting.get(scope).and_then(Weak::upgrade);
@@ -45,7 +45,7 @@ impl Turns {
         };
         let held = timeout(TURN_WAIT, turn.lock_owned())
             .await
-            .map_err(|_| Fault::Unavailable("other pushes of the scope took too long".into()))?;
+            .map_err(|_| Refusal::Overloaded)?;
         Ok(Turn {
             held: Some(held),
             scope: scope.clone(),

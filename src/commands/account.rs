@@ -82,7 +82,7 @@ fn named(user: &str) -> Result<UserId, CommandError> {
 
 async fn export(store: &Store, user: UserId, out: Option<&Path>) -> Result<(), Box<dyn Error>> {
     let account = store.count_account(&Scope::of(&user)).await?;
-    let mut export = Export::new(store.clone(), user, now());
+    let mut export = Export::new(store.clone(), None, user, now());
     // Refused if the account was deleted.
     let mut next = export.record().await?;
     if account.counts.all() == 0 {
@@ -127,7 +127,7 @@ async fn reopen(store: &Store, user: &UserId) -> Result<(), Box<dyn Error>> {
     // What a crash has left of it must not come back.
     erasing(store).erase(scope.clone(), now()).await?;
     store.reopen(&scope).await?;
-    print("The user can come back.\n");
+    print("The user can come back. Write the list of erasures anew, if you keep one.\n");
     Ok(())
 }
 

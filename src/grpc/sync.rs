@@ -35,6 +35,7 @@ use crate::error::{CallError, Refusal};
 use crate::export::Export;
 use crate::history::history;
 use crate::inbox::inspect;
+use crate::places::Places;
 use crate::pull::Pull;
 use crate::push::Push;
 use crate::push::revoke::RevokeRequest;
@@ -60,6 +61,8 @@ pub struct Sync {
     pub gatekeeper: Gatekeeper,
     /// What a call may ask for.
     pub limits: Limits,
+    /// Who works on the database, and who is next.
+    pub places: Places,
     /// Ends streams.
     pub stop: CancellationToken,
 }
@@ -70,9 +73,9 @@ impl SyncService for Sync {
         &self,
         request: Request<proto::SyncRequest>,
     ) -> Result<Response<proto::SyncResponse>, Status> {
+        weigh(&request);
         let now = now();
         let caller = caller(&request)?;
-        weigh(&request);
         let request = request.into_inner();
         let echoes = echoes(&request);
         let gate = self.gatekeeper.gate(&caller);
@@ -85,6 +88,7 @@ impl SyncService for Sync {
         &self,
         request: Request<proto::PullRequest>,
     ) -> Result<Response<proto::PullResponse>, Status> {
+        weigh(&request);
         let caller = caller(&request)?;
         let gate = self.gatekeeper.gate(&caller);
         let request = pull_request(request.into_inner(), &caller, gate, &self.limits)?;
@@ -98,6 +102,7 @@ impl SyncService for Sync {
         &self,
         request: Request<proto::WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        weigh(&request);
         let caller = caller(&request)?;
         let gate = self.gatekeeper.gate(&caller);
         let request = as_pull(request.into_inner());
@@ -111,10 +116,12 @@ impl SyncService for Sync {
         &self,
         request: Request<proto::GetStatusRequest>,
     ) -> Result<Response<proto::GetStatusResponse>, Status> {
+        weigh(&request);
         let caller = caller(&request)?;
         let device = device_id(&request.into_inner().device_id).map_err(Refusal::from)?;
         let scope = Scope::of(&caller.user);
         let gate = self.gatekeeper.gate(&caller);
+        let _place = self.places.take_soon(&scope).await?;
         let status = status(&self.store, &scope, &device, &gate, now()).await?;
         Ok(Response::new(status_response(status)))
     }
@@ -123,6 +130,7 @@ impl SyncService for Sync {
         &self,
         request: Request<proto::RevokeDeviceRequest>,
     ) -> Result<Response<proto::RevokeDeviceResponse>, Status> {
+        weigh(&request);
         let scope = Scope::of(&caller(&request)?.user);
         let device = device_id(&request.into_inner().device_id).map_err(Refusal::from)?;
         let now = now();
@@ -138,8 +146,10 @@ impl SyncService for Sync {
         &self,
         request: Request<proto::ListConflictsRequest>,
     ) -> Result<Response<proto::ListConflictsResponse>, Status> {
+        weigh(&request);
         let caller = caller(&request)?;
         let query = conflict_query(request.into_inner(), &caller)?;
+        let _place = self.places.take_soon(&query.scope).await?;
         let page = self.store.list_conflicts(&query).await?;
         Ok(Response::new(conflict_page(page)))
     }
@@ -148,8 +158,10 @@ impl SyncService for Sync {
         &self,
         request: Request<proto::GetConflictRequest>,
     ) -> Result<Response<proto::GetConflictResponse>, Status> {
+        weigh(&request);
         let scope = Scope::of(&caller(&request)?.user);
         let id = conflict_id(&request.into_inner().conflict_id).map_err(Refusal::from)?;
+        let _place = self.places.take_soon(&scope).await?;
         let found = inspect(&self.store, &self.catalog, &scope, id).await?;
         let found = found.ok_or_else(|| Refusal::from(unknown_conflict()))?;
         Ok(Response::new(inspection(found)))
@@ -159,6 +171,7 @@ impl SyncService for Sync {
         &self,
         request: Request<proto::ResolveConflictRequest>,
     ) -> Result<Response<proto::ResolveConflictResponse>, Status> {
+        weigh(&request);
         let caller = caller(&request)?;
         let gate = self.gatekeeper.gate(&caller);
         let request = resolve_request(request.into_inner(), &caller, gate, &self.limits)?;
@@ -170,8 +183,10 @@ impl SyncService for Sync {
         &self,
         request: Request<proto::ListVersionsRequest>,
     ) -> Result<Response<proto::ListVersionsResponse>, Status> {
+        weigh(&request);
         let caller = caller(&request)?;
         let request = history_request(request.into_inner(), &caller)?;
+        let _place = self.places.take_soon(&request.scope).await?;
         let page = history(&self.store, &self.catalog, request).await?;
         Ok(Response::new(history_page(page)))
     }
@@ -180,6 +195,7 @@ impl SyncService for Sync {
         &self,
         request: Request<proto::RestoreVersionRequest>,
     ) -> Result<Response<proto::RestoreVersionResponse>, Status> {
+        weigh(&request);
         let caller = caller(&request)?;
         let gate = self.gatekeeper.gate(&caller);
         let request = restore_request(request.into_inner(), &caller, gate)?;
@@ -191,8 +207,10 @@ impl SyncService for Sync {
         &self,
         request: Request<proto::ListDeletedRequest>,
     ) -> Result<Response<proto::ListDeletedResponse>, Status> {
+        weigh(&request);
         let caller = caller(&request)?;
         let query = deleted_query(request.into_inner(), &caller)?;
+        let _place = self.places.take_soon(&query.scope).await?;
         let page = self.store.list_deleted(&query).await?;
         Ok(Response::new(deleted_page(page)))
     }
@@ -204,9 +222,11 @@ impl SyncService for Sync {
         &self,
         request: Request<proto::ExportAccountRequest>,
     ) -> Result<Response<Self::ExportAccountStream>, Status> {
+        weigh(&request);
         let caller = caller(&request)?;
         let valid = valid(&caller);
-        let export = Export::new(self.store.clone(), caller.user, now());
+        let places = Some(self.places.clone());
+        let export = Export::new(self.store.clone(), places, caller.user, now());
         let records = export.stream(valid, self.stop.clone());
         let messages = records.map(|record| record.map(export_response).map_err(Status::from));
         Ok(Response::new(Box::pin(messages)))
@@ -216,15 +236,18 @@ impl SyncService for Sync {
         &self,
         request: Request<proto::DeleteAccountRequest>,
     ) -> Result<Response<proto::DeleteAccountResponse>, Status> {
+        weigh(&request);
         let scope = Scope::of(&caller(&request)?.user);
         let response = match request.into_inner().confirmation_token.as_str() {
-            "" => offered(
-                self.erasing
-                    .offer(&scope, now())
-                    .await
-                    .map_err(CallError::Failed)?,
-            ),
-            token => deleted(self.erasing.confirmed(scope, token, now()).await?),
+            "" => {
+                let _place = self.places.take_soon(&scope).await?;
+                let offer = self.erasing.offer(&scope, now()).await;
+                offered(offer.map_err(CallError::Failed)?)
+            }
+            token => {
+                let gone = self.erasing.confirmed(scope, token, now()).await;
+                deleted(gone.map_err(reported)?)
+            }
         };
         Ok(Response::new(response))
     }
@@ -233,6 +256,7 @@ impl SyncService for Sync {
         &self,
         request: Request<proto::GetServerInfoRequest>,
     ) -> Result<Response<proto::GetServerInfoResponse>, Status> {
+        weigh(&request);
         caller(&request)?;
         let info = server_info_response(&self.limits, &self.catalog);
         Ok(Response::new(info))

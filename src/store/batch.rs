@@ -28,7 +28,7 @@ use crate::error::{Fault, Refusal};
 
 const LOCK_SCOPE: &str = include_str!("sql/lock_scope.sql");
 const CREATE_SCOPE: &str = include_str!("sql/create_scope.sql");
-pub(super) const ADVANCE_SCOPE: &str = include_str!("sql/advance_scope.sql");
+const ADVANCE_SCOPE: &str = include_str!("sql/advance_scope.sql");
 
 /// A batch under way: a transaction, and the lock of its scope. Dropped before its end it leaves no trace.
 pub struct Batch<'a> {
@@ -127,14 +127,13 @@ impl Batch<'_> {
         entities_max.saturating_sub(held)
     }
 
-    /// Writes what a plan says and commits: all of it, or nothing. Nothing, too, if the scope may not
-    /// have so many devices.
     /// Whose data.
     pub(super) fn scope(&self) -> &Scope {
         self.scope
     }
 
-    /// Writes what a plan says and commits: all of it, or nothing.
+    /// Writes what a plan says and commits: all of it, or nothing. Nothing, too, if the scope may not
+    /// have so many devices.
     ///
     /// The lock already makes sure that it fits what is stored. The statements say so once
     /// more, and a count that is off ends the batch without a trace.

@@ -7,7 +7,6 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::Store;
-use super::batch::ADVANCE_SCOPE;
 use super::columns::{millis, revision, system_time, unexpected};
 use super::export::{Counts, counts};
 use super::session::{Behalf, Parameters};
@@ -63,13 +62,10 @@ impl Store {
         sql: &str,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, CallError> {
-        let session = self.session().await?;
         let name = scope.as_str();
         let own: [&(dyn ToSql + Sync); 1] = [&name];
-        let (rows, erased) = tokio::try_join!(
-            session.ask(scope, sql, parameters),
-            session.ask(scope, READ_ERASURE, &own),
-        )?;
+        let questions = [(sql, parameters), (READ_ERASURE, own.as_slice())];
+        let [rows, erased] = self.ask_both(scope, questions).await?;
         match erased.is_empty() {
             true => Ok(rows),
             false => Err(Refusal::AccountDeleted.into()),
@@ -89,22 +85,13 @@ impl Store {
     pub async fn mark_erased(&self, scope: &Scope, now: Millis) -> Result<Option<Revision>, Fault> {
         let batch = match self.begin(scope).await? {
             Ok(batch) => batch,
+            // Marked before: `begin` refuses nothing else.
             Err(_) => return Ok(None),
         };
-        let (before, last) = (batch.revision(), batch.revision().after(1));
+        let last = batch.revision().after(1);
         let mark: [&(dyn ToSql + Sync); 3] = [&scope.as_str(), &system_time(now), &last.number()];
         batch.touch(MARK_ERASED, &mark).await?;
-        let advance: [&(dyn ToSql + Sync); 6] = [
-            &scope.as_str(),
-            &before.number(),
-            &last.number(),
-            &0_i64,
-            &0_i32,
-            &false,
-        ];
-        batch.touch(ADVANCE_SCOPE, &advance).await?;
-        batch.commit().await?;
-        Ok(Some(last))
+        Ok(Some(batch.nudge().await?))
     }
 
     /// Deletes rows of an account that is marked, at most `rows_max` of each table; to be called until it has
@@ -117,6 +104,14 @@ impl Store {
                 finished: true,
             });
         };
+        // It may have been opened again while this waited: then there is nothing to erase.
+        if batch.find(READ_ERASURE, &parameters[..1]).await?.is_empty() {
+            batch.discard().await?;
+            return Ok(ErasedSome {
+                counts: Counts::default(),
+                finished: true,
+            });
+        }
         let mut gone = erased(&batch.find(ERASE_ROWS, &parameters).await?)?;
         let mut finished = gone.all() == 0;
         if finished {
@@ -159,15 +154,22 @@ impl Store {
 
     /// Opens an account again that was deleted and has no rows left, as the operator; false: it is not marked.
     pub async fn reopen(&self, scope: &Scope) -> Result<bool, Fault> {
-        let owner = self.owner().await?;
-        let Some(row) = owner.query_opt(FIND_ERASURE, &[&scope.as_str()]).await? else {
+        let session = self.session().await?;
+        let name = scope.as_str();
+        let own: [&(dyn ToSql + Sync); 1] = [&name];
+        let found = session
+            .start_with(Behalf::Owner(scope), FIND_ERASURE, &own)
+            .await?;
+        let Some(mark) = found.first() else {
+            session.rollback().await?;
             return Ok(false);
         };
-        let last: i64 = row.try_get("revision")?;
-        let parameters: [&(dyn ToSql + Sync); 2] = [&scope.as_str(), &last];
-        // Still marked: what comes in between is refused.
-        self.tell(scope, REOPEN_SCOPE, &parameters).await?;
-        Ok(owner.execute(FORGET_ERASURE, &[&scope.as_str()]).await? == 1)
+        // The scope's row first, which locks it: whoever still erases waits, and finds no mark.
+        let last: i64 = mark.try_get("revision")?;
+        session.execute(REOPEN_SCOPE, &[&name, &last]).await?;
+        let forgotten = session.execute(FORGET_ERASURE, &own).await?;
+        session.commit().await?;
+        Ok(forgotten == 1)
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 pub(super) enum Behalf<'a> {
     /// Of one scope: it sees the rows of that and of the library.
     Scope(&'a Scope),
+    /// Of the login itself, which owns the tables, and one scope: an operator's word about an account.
+    Owner(&'a Scope),
     /// Of the service itself: it sees how far all scopes have got and when devices were here, no data.
     Keeper,
 }
@@ -258,17 +260,21 @@ impl Behalf<'_> {
     fn begin(self, begin: &str) -> String {
         match self {
             Self::Keeper => format!("{begin}; set local role ironflow_sync_keeper"),
+            Self::Owner(scope) => confined(begin, scope),
             Self::Scope(scope) => {
-                let mut text = format!(
-                    "{begin}; set local role ironflow_sync_service; set local ironflow.scope = '"
-                );
-                for byte in scope.as_str().bytes() {
-                    // Writing to a String does not fail.
-                    let _ = write!(text, "{byte:02x}");
-                }
-                text.push('\'');
-                text
+                let begin = format!("{begin}; set local role ironflow_sync_service");
+                confined(&begin, scope)
             }
         }
     }
+}
+
+fn confined(begin: &str, scope: &Scope) -> String {
+    let mut text = format!("{begin}; set local ironflow.scope = '");
+    for byte in scope.as_str().bytes() {
+        // Writing to a String does not fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text.push('\'');
+    text
 }

@@ -13,7 +13,8 @@ use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
 use ironflow_sync::grpc::proto::watch_response::Event;
 use ironflow_sync::grpc::proto::{
     Choice, GetStatusRequest, ListConflictsRequest, ListDeletedRequest, ListVersionsRequest,
-    RestoreVersionRequest, SyncRequest, WatchResponse, restore_version_request,
+    PullRequest, Resolution, RestoreVersionRequest, SyncRequest, WatchResponse,
+    restore_version_request,
 };
 use ironflow_sync::presence::Presence;
 use ironflow_sync::retention::{Retention, RetentionOptions};
@@ -467,4 +468,37 @@ async fn what_a_kill_leaves_of_a_deletion_is_refused_at_once_and_goes_with_reten
     let compacted = compact(options).await;
     assert_eq!((compacted.erased, compacted.finished), (left as u64, true));
     assert_eq!(rows_by_scope(&sql).await, BTreeMap::new());
+}
+
+#[tokio::test]
+async fn a_deletion_that_comes_late_leaves_an_account_that_was_opened_again() {
+    let service = TestService::start().await;
+    let store = service.database.store();
+    let scope = Scope::of(&UserId::new("mia").expect("an id"));
+    let mut phone = service.device("mia", "phone").await;
+    phone
+        .sync_one(put(Uuid::new_v4(), 0, &json!({"title": "a"})))
+        .await;
+    let now = Millis(1_800_000_000_000);
+    store
+        .mark_erased(&scope, now)
+        .await
+        .expect("marked")
+        .expect("now");
+    while !store.erase_some(&scope, 10).await.expect("erases").finished {}
+    assert!(store.reopen(&scope).await.expect("opened"));
+    let again = phone
+        .sync_one(put(Uuid::new_v4(), 0, &json!({"title": "b"})))
+        .await;
+    assert_eq!(again.resolution(), Resolution::Applied);
+
+    let late = store.erase_some(&scope, 10).await.expect("looks");
+    assert!(late.finished && late.counts.all() == 0, "{late:?}");
+    let (entities, _) = phone
+        .pull_all(PullRequest {
+            include_own: true,
+            ..phone.page_after("")
+        })
+        .await;
+    assert_eq!(entities.len(), 1);
 }

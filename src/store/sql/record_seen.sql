@@ -28,7 +28,12 @@ where (
         where old.scope = seen.scope
             and old.device_id = seen.device_id
     )
-    or (select count(*) from devices as old where old.scope = seen.scope) + seen.place <= $5)
+    or (
+        select count(*) filter (where old.revoked_at is null) + seen.place <= $5
+            and (count(*) + seen.place) / 10 < $5
+        from devices as old
+        where old.scope = seen.scope
+    ))
 on conflict on constraint devices_pkey do update
 set last_seen_at = greatest(excluded.last_seen_at, known.last_seen_at),
     pulled_revision = coalesce(excluded.pulled_revision, known.pulled_revision)
