@@ -7,8 +7,7 @@
 //! - A batch is sent unchanged until it is answered. Only then the next one is made, with the next number.
 //! - An edit is based on the version its person saw: behind an edit that still waits, on that one's base.
 //! - An answer may be old (the reply that was lost): it never takes an entity back to an older version.
-//! - After CURSOR_RESET and DEVICE_ID_REUSED whatever waits is pushed first, and only then everything is read
-//!   from the beginning. The other way round, the late answer to an edit that was applied long ago would bring
+//! - Whatever waits is pushed first, and only then everything is read from the beginning. The other way round, the late answer to an edit that was applied long ago would bring
 //!   back what others have deleted since: the beginning shows no tombstones.
 //! - What has not come when everything has been read from the beginning is gone.
 //! - After CURSOR_RESET the server has forgotten something. The device sends again which edits of its own it
@@ -97,8 +96,6 @@ pub struct Device {
     cursor: String,
     /// What has come since the device began to read from the beginning.
     catching_up: Option<BTreeSet<Key>>,
-    /// Mutation ids of what has to be answered before everything is read from the beginning.
-    first: BTreeSet<String>,
 }
 
 impl Device {
@@ -113,7 +110,6 @@ impl Device {
             count: 0,
             cursor: String::new(),
             catching_up: None,
-            first: BTreeSet::new(),
         }
     }
 
@@ -229,14 +225,11 @@ impl Device {
     /// The call for the next page; `None`: something has to be pushed first.
     pub fn pull(&mut self, setup: Setup) -> Option<Call> {
         if self.cursor.is_empty() {
-            let mut waiting = self.batch.iter().flatten().chain(&self.queue);
-            let blocked = waiting.any(|item| self.first.contains(&item.mutation_id));
-            let patient = setup.plant != Some(Plant::ReadsBeforePushing);
-            if patient && (blocked || self.batch.is_some()) {
+            let waits = self.batch.is_some() || !self.queue.is_empty();
+            if waits && setup.plant != Some(Plant::ReadsBeforePushing) {
                 return None;
             }
             self.catching_up = Some(BTreeSet::new());
-            self.first.clear();
         }
         let request = PullRequest {
             device_id: self.id.clone(),

@@ -66,7 +66,6 @@ impl Device {
                 });
             }
         }
-        self.first = self.waiting().into_iter().collect();
         self.cursor = String::new();
         self.catching_up = None;
     }
