@@ -93,7 +93,10 @@ impl Device {
             seen.insert(key.clone());
         }
         let known = self.store.remove(&key);
-        let known = known.filter(|known| known.version == entity.version);
+        // A restored server may have given the same number to another version.
+        let known = known.filter(|known| {
+            known.version == entity.version && known.data.is_none() == entity.deleted
+        });
         let copy = Copy {
             version: entity.version,
             data: (!entity.deleted).then_some(entity.data),
