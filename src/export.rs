@@ -63,7 +63,6 @@ enum Next {
 /// An export under way.
 pub struct Export {
     store: Store,
-    places: Option<Places>,
     user: UserId,
     scope: Scope,
     now: Millis,
@@ -74,13 +73,11 @@ pub struct Export {
 }
 
 impl Export {
-    /// An export of what a store has of a user, read in `places`, if others work beside it. `now`: the
-    /// server's clock.
-    pub fn new(store: Store, places: Option<Places>, user: UserId, now: Millis) -> Self {
+    /// An export of what a store has of a user. `now`: the server's clock.
+    pub fn new(store: Store, user: UserId, now: Millis) -> Self {
         Self {
             scope: Scope::of(&user),
             store,
-            places,
             user,
             now,
             next: Next::Account,
@@ -102,27 +99,47 @@ impl Export {
         }
     }
 
-    /// The records as a stream, until the token expires, which is after `valid`, or until `stop`. The last
+    /// The next record, its page read as a stream reads.
+    async fn streamed_record(
+        mut self,
+        places: &Places,
+    ) -> (Result<Option<Record>, CallError>, Option<Self>) {
+        if let Some(record) = self.page.pop_front() {
+            return (Ok(Some(record)), Some(self));
+        }
+        let scope = self.scope.clone();
+        let read = async move {
+            let record = self.record().await;
+            (record, self)
+        };
+        match places.work(scope, read).await {
+            Ok((record, export)) => (record, Some(export)),
+            Err(fault) => (Err(fault.into()), None),
+        }
+    }
+
+    /// The records as a stream, read in `places`, until the token expires, which is after `valid`, or until `stop`. The last
     /// item is the error that ended it, if one did.
     pub fn stream(
         self,
+        places: Places,
         valid: Duration,
         stop: CancellationToken,
     ) -> impl Stream<Item = Result<Record, CallError>> + Send {
         // A token may be valid for longer than a timer can wait.
         let expires = Instant::now() + valid.min(Duration::from_secs(365 * 24 * 3600));
         stream::unfold(Some(self), move |export| {
-            let stop = stop.clone();
+            let (stop, places) = (stop.clone(), places.clone());
             async move {
-                let mut export = export?;
-                let record = tokio::select! {
+                let export: Self = export?;
+                let (record, export) = tokio::select! {
                     biased;
-                    () = stop.cancelled() => Err(Refusal::ShuttingDown.into()),
-                    () = sleep_until(expires) => Err(Refusal::TokenExpired.into()),
-                    record = export.record() => record,
+                    () = stop.cancelled() => (Err(Refusal::ShuttingDown.into()), None),
+                    () = sleep_until(expires) => (Err(Refusal::TokenExpired.into()), None),
+                    read = export.streamed_record(&places) => read,
                 };
                 match record {
-                    Ok(record) => record.map(|record| (Ok(record), Some(export))),
+                    Ok(record) => record.map(|record| (Ok(record), export)),
                     Err(error) => Some((Err(error), None)),
                 }
             }
@@ -132,10 +149,6 @@ impl Export {
     /// Reads the next page, and moves on behind it. An empty one is the end of its kind.
     async fn read(&mut self) -> Result<(), CallError> {
         let (store, scope) = (&self.store, &self.scope);
-        let _place = match &self.places {
-            Some(places) => Some(places.take(scope).await),
-            None => None,
-        };
         let counts = &mut self.counts;
         self.next = match &self.next {
             Next::Account => {

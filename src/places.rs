@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::timeout;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument;
 
 use crate::domain::scope::Scope;
-use crate::error::Refusal;
+use crate::error::{Fault, Refusal};
 
 /// The part of all places that one user may have, even if nobody else wants any: what they have when
 /// somebody comes, that one waits for.
@@ -78,6 +80,23 @@ impl Places {
     pub async fn take_soon(&self, scope: &Scope) -> Result<Place, Refusal> {
         let place = timeout(self.wait_max, self.take(scope)).await;
         place.map_err(|_| Refusal::Overloaded)
+    }
+
+    /// Does work for a stream in a place, in a task of its own. A stream whose reader has stopped is driven no
+    /// further; it must hold neither a place nor a connection meanwhile. Who drops this ends the work.
+    pub async fn work<T: Send + 'static>(
+        &self,
+        scope: Scope,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Fault> {
+        let places = self.clone();
+        let work = async move {
+            let _place = places.take(&scope).await;
+            work.await
+        };
+        let task = AbortOnDropHandle::new(tokio::spawn(work.in_current_span()));
+        task.await
+            .map_err(|error| Fault::Defect("a read did not finish".into(), Some(error.into())))
     }
 
     /// Waits for a place. Who stops waiting leaves nothing behind.

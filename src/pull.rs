@@ -16,7 +16,7 @@ use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::standing::{BatchNumber, Gate, SubscriptionState, Wanted, admit};
 use crate::domain::version::Revision;
 use crate::error::{CallError, Fault, FieldProblem, Refusal};
-use crate::places::{Place, Places};
+use crate::places::Places;
 use crate::presence::Presence;
 use crate::store::Store;
 use crate::store::device::Seen;
@@ -128,9 +128,28 @@ impl Pull {
         work.instrument(span).await
     }
 
-    /// Waits for a place to read in, as long as it takes.
-    pub async fn place(&self, request: &PullRequest) -> Place {
-        self.places.take(&request.scope).await
+    /// Reads one page for a stream, as soon as there is a place for it.
+    pub async fn streamed_page(
+        &self,
+        request: &PullRequest,
+        now: Millis,
+    ) -> Result<Page, CallError> {
+        let (pull, request) = (self.clone(), request.clone());
+        let scope = request.scope.clone();
+        let read = async move { pull.page(&request, now).await };
+        self.places.work(scope, read).await?
+    }
+
+    /// Reads how the conflict inbox has changed for a stream, likewise.
+    pub async fn streamed_inbox(
+        &self,
+        request: &PullRequest,
+        stretch: InboxStretch,
+    ) -> Result<Vec<(Revision, Conflict)>, CallError> {
+        let (pull, request) = (self.clone(), request.clone());
+        let scope = request.scope.clone();
+        let read = async move { pull.inbox(&request, stretch).await };
+        self.places.work(scope, read).await?
     }
 
     /// Reads one page. The caller has a place.

@@ -206,10 +206,7 @@ impl Following {
     /// Reads the next page and moves on behind it.
     async fn read(&mut self) -> Result<(), CallError> {
         let now = self.clock;
-        let page = patiently(|| async {
-            let _place = self.watch.pull.place(&self.request).await;
-            self.watch.pull.page(&self.request, now()).await
-        });
+        let page = patiently(|| self.watch.pull.streamed_page(&self.request, now()));
         let page = page.await?;
         self.lapses = match page.subscription {
             SubscriptionState::Active { until: Some(at) } => {
@@ -238,10 +235,7 @@ impl Following {
 
     /// Reads the next of what has changed in the inbox.
     async fn read_inbox(&mut self, stretch: InboxStretch) -> Result<(), CallError> {
-        let found = patiently(|| async {
-            let _place = self.watch.pull.place(&self.request).await;
-            self.watch.pull.inbox(&self.request, stretch).await
-        });
+        let found = patiently(|| self.watch.pull.streamed_inbox(&self.request, stretch));
         let found = found.await?;
         let last = found.last().map(|(revision, _)| *revision);
         self.inbox = last

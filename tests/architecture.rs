@@ -169,8 +169,8 @@ const ONLYS: [(&str, &[&str], &str); 23] = [
     ("Uuid::new_v4", &["commands"], "randomness is an argument"),
     (
         "tokio::spawn",
-        &["server"],
-        "only server spawns long-lived tasks",
+        &["server", "places"],
+        "only server spawns long-lived tasks, places a read",
     ),
     (
         "thread::",

@@ -82,7 +82,7 @@ fn named(user: &str) -> Result<UserId, CommandError> {
 
 async fn export(store: &Store, user: UserId, out: Option<&Path>) -> Result<(), Box<dyn Error>> {
     let account = store.count_account(&Scope::of(&user)).await?;
-    let mut export = Export::new(store.clone(), None, user, now());
+    let mut export = Export::new(store.clone(), user, now());
     // Refused if the account was deleted.
     let mut next = export.record().await?;
     if account.counts.all() == 0 {

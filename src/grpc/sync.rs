@@ -225,9 +225,8 @@ impl SyncService for Sync {
         weigh(&request);
         let caller = caller(&request)?;
         let valid = valid(&caller);
-        let places = Some(self.places.clone());
-        let export = Export::new(self.store.clone(), places, caller.user, now());
-        let records = export.stream(valid, self.stop.clone());
+        let export = Export::new(self.store.clone(), caller.user, now());
+        let records = export.stream(self.places.clone(), valid, self.stop.clone());
         let messages = records.map(|record| record.map(export_response).map_err(Status::from));
         Ok(Response::new(Box::pin(messages)))
     }
