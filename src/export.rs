@@ -118,8 +118,8 @@ impl Export {
         }
     }
 
-    /// The records as a stream, read in `places`, until the token expires, which is after `valid`, or until `stop`. The last
-    /// item is the error that ended it, if one did.
+    /// The records as a stream, read in `places`, until the token expires, which is after `valid`, or until
+    /// `stop`. The last item is the error that ended it, if one did.
     pub fn stream(
         self,
         places: Places,

@@ -123,57 +123,51 @@ impl Push {
         let scope = request.scope.clone();
         let work = async move {
             let begun = Instant::now();
-            let result = push.settle(&request).await;
+            let settled = push.settle(&request).await;
             Span::current().record("duration_ms", begun.elapsed().as_millis() as u64);
-            let result = result?;
-            if let Err(refusal) = &result {
-                tracing::info!(why = %refusal, "batch refused");
-            }
-            let result = result.map(|answers| {
-                report(&answers);
-                let mutations = request.batch.iter().map(mutation).collect();
-                PushResponse { answers, mutations }
-            });
-            Ok(result)
+            let answers = settled?;
+            report(&answers);
+            let mutations = request.batch.iter().map(mutation).collect();
+            Ok(PushResponse { answers, mutations })
         };
-        Ok(self.in_turn(&scope, span, work).await??)
+        self.in_turn(&scope, span, work).await
     }
 
     /// Waits for the scope's turn and for a place, then runs work that its caller can not stop half way.
-    /// Faults have been reported, also those nobody waits for any more.
+    /// What it is refused for and faults are logged, also those nobody waits for any more.
     async fn in_turn<T: Send + 'static>(
         &self,
         scope: &Scope,
         span: Span,
-        work: impl Future<Output = Result<T, Fault>> + Send + 'static,
+        work: impl Future<Output = Result<T, CallError>> + Send + 'static,
     ) -> Result<T, CallError> {
         // The turn first: whoever waits for it needs no place.
         let turn = self.turns.take(scope).await?;
         let place = self.places.take_soon(scope).await?;
         let work = async move {
-            let result = work.await.inspect_err(Fault::report);
+            let result = work.await.inspect_err(|error| match error {
+                CallError::Refused(refusal) => tracing::info!(why = %refusal, "refused"),
+                CallError::Failed(fault) => fault.report(),
+            });
             drop((place, turn));
             result
         };
         let task = self.tasks.spawn(work.instrument(span));
-        Ok(task.await.unwrap_or_else(|error| {
+        task.await.unwrap_or_else(|error| {
             let fault = Fault::Defect("a push did not finish".into(), Some(error.into()));
             fault.report();
-            Err(fault)
-        })?)
+            Err(fault.into())
+        })
     }
 
-    async fn settle(&self, request: &PushRequest) -> Result<Result<Vec<Answer>, Refusal>, Fault> {
+    async fn settle(&self, request: &PushRequest) -> Result<Vec<Answer>, CallError> {
         let context = self.context(&request.device, request.now);
         let items: Vec<&Item> = request
             .batch
             .iter()
             .filter_map(|submission| submission.item.as_ref().ok())
             .collect();
-        let batch = match self.store.begin(&request.scope).await? {
-            Ok(batch) => batch,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
+        let batch = self.store.begin(&request.scope).await?;
         // Under the lock, so that of two copies of a device only one is the first.
         let (standing, mut snapshot) = tokio::try_join!(
             batch.read_standing(&request.device),
@@ -181,22 +175,20 @@ impl Push {
         )?;
         let wanted = Wanted::Write(request.mark);
         if let Err(problem) = admit(&standing, wanted, &request.gate, request.now) {
-            batch.discard().await?;
-            return Ok(Err(problem.into()));
+            return Err(batch.refuse(problem).await);
         }
         snapshot.room = Some(batch.room(self.rules.account_entities_max));
         let plan = plan(&snapshot, &request.batch, &context);
-        let written = if request.validate_only {
+        if request.validate_only {
             batch.discard().await?;
-            Ok(())
         } else {
             let author = Author {
                 mark: request.mark.as_ref(),
                 ..self.author(&request.device, &request.info, request.now)
             };
-            self.commit(batch, &request.scope, &plan, &author).await?
-        };
-        Ok(written.map(|()| plan.answers))
+            self.commit(batch, &request.scope, &plan, &author).await?;
+        }
+        Ok(plan.answers)
     }
 
     fn context(&self, device: &DeviceId, now: Millis) -> BatchContext {
@@ -230,19 +222,19 @@ impl Push {
         scope: &Scope,
         plan: &Plan,
         author: &Author<'_>,
-    ) -> Result<Result<(), Refusal>, Fault> {
+    ) -> Result<(), CallError> {
         let before = batch.revision();
         match batch.write(plan, author).await? {
             Recorded::Known => (),
             Recorded::OneTooMany => {
                 let limit = self.rules.account_devices_max;
-                return Ok(Err(Refusal::TooManyDevices { limit }));
+                return Err(Refusal::TooManyDevices { limit }.into());
             }
         }
         if plan.last_revision != before {
             self.feed.publish(scope, plan.last_revision);
         }
-        Ok(Ok(()))
+        Ok(())
     }
 }
 

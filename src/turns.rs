@@ -43,14 +43,15 @@ impl Turns {
                 turn
             })
         };
-        let held = timeout(TURN_WAIT, turn.lock_owned())
-            .await
-            .map_err(|_| Refusal::Overloaded)?;
-        Ok(Turn {
-            held: Some(held),
+        // Made before the wait, so that who stops waiting leaves nothing behind either.
+        let mut mine = Turn {
+            held: None,
             scope: scope.clone(),
             waiting: self.waiting.clone(),
-        })
+        };
+        let held = timeout(TURN_WAIT, turn.lock_owned()).await;
+        mine.held = Some(held.map_err(|_| Refusal::Overloaded)?);
+        Ok(mine)
     }
 }
 
@@ -97,6 +98,9 @@ mod tests {
             .now_or_never()
             .expect("leo's is not");
         drop(first);
+        let mut gone = Box::pin(turns.take(&mia));
+        assert!((&mut gone).now_or_never().is_none());
+        drop(gone);
         let second = second.await.expect("free again");
         drop((second, other));
         assert!(lock(&turns.waiting).is_empty());

@@ -60,7 +60,7 @@ async fn perform(store: &Store, scope: &Scope, task: Task) -> Result<String, Box
             })
         }
         Task::Revoke(device) => {
-            let revoked = store.revoke_device(scope, &device, now()).await??;
+            let revoked = store.revoke_device(scope, &device, now()).await?;
             let since = rfc3339(revoked.ok_or(DeviceError::Unknown)?.at);
             Ok(format!("Revoked since {since}.\n"))
         }

@@ -280,6 +280,27 @@ mod tests {
     }
 
     #[test]
+    fn that_the_account_was_deleted_is_told_before_all_else() {
+        let erased = Standing {
+            erased: true,
+            revoked_at: Some(BEFORE),
+            ..known(Some(mark(7, "g")))
+        };
+        let gate = Gate {
+            source: Source::Account,
+            upgrade_url: None,
+        };
+        for wanted in [
+            Wanted::Write(None),
+            Wanted::Read(BatchNumber::new(1)),
+            Wanted::Export,
+            Wanted::Ask,
+        ] {
+            assert_eq!(admit(&erased, wanted, &gate, NOW), Err(Problem::Erased));
+        }
+    }
+
+    #[test]
     fn a_count_that_goes_back_is_noticed_and_a_retry_is_none() {
         let last = Some(mark(7, "g"));
         let write = |n, edit| Wanted::Write(Some(mark(n, edit)));

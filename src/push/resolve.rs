@@ -16,7 +16,7 @@ use crate::domain::resolve::{
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::standing::{Gate, Wanted, admit};
 use crate::domain::version::Version;
-use crate::error::{CallError, Fault, FieldProblem, Refusal};
+use crate::error::{CallError, FieldProblem, Refusal};
 use crate::store::device::DeviceInfo;
 
 /// A person's decision about a conflict.
@@ -105,45 +105,38 @@ impl Push {
         let work = async move {
             let begun = Instant::now();
             let resolved = push.settle_conflict(&request).await?;
-            let status = resolved.as_ref().ok();
-            let status = status.map(|resolved| field::debug(resolved.status));
             Span::current()
                 .record("duration_ms", begun.elapsed().as_millis() as u64)
-                .record("status", status);
+                .record("status", field::debug(resolved.status));
             tracing::info!("decision taken");
             Ok(resolved)
         };
-        Ok(self.in_turn(&scope, span, work).await??)
+        self.in_turn(&scope, span, work).await
     }
 
     async fn settle_conflict(
         &self,
         request: &ResolveRequest,
-    ) -> Result<Result<ResolveResponse, Refusal>, Fault> {
+    ) -> Result<ResolveResponse, CallError> {
         let decision = decision(request);
         let context = self.context(&request.device, request.now);
-        let batch = match self.store.begin(&request.scope).await? {
-            Ok(batch) => batch,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
+        let batch = self.store.begin(&request.scope).await?;
         let (standing, conflict) = tokio::try_join!(
             batch.read_standing(&request.device),
             batch.read_conflict(request.conflict),
         )?;
         if let Err(problem) = admit(&standing, Wanted::Write(None), &request.gate, request.now) {
-            batch.discard().await?;
-            return Ok(Err(problem.into()));
+            return Err(batch.refuse(problem).await);
         }
         let Some((conflict, side)) = conflict else {
-            batch.discard().await?;
-            return Ok(Err(expected("conflict_id", "a conflict of this user")));
+            let unknown = expected("conflict_id", "a conflict of this user");
+            return Err(batch.refuse(unknown).await);
         };
         if let Choice::UseData(document) = &request.choice {
             let entity_type = &conflict.key.entity_type;
             let violations = context.catalog.violations(entity_type, document);
             if !violations.is_empty() {
-                batch.discard().await?;
-                return Ok(Err(Refusal::InvalidData(violations)));
+                return Err(batch.refuse(Refusal::InvalidData(violations)).await);
             }
         }
         let older = conflict.older();
@@ -169,8 +162,7 @@ impl Push {
             )),
         };
         if let Some(refusal) = refusal {
-            batch.discard().await?;
-            return Ok(Err(refusal));
+            return Err(batch.refuse(refusal).await);
         }
         let info = DeviceInfo::default();
         let author = self.author(&request.device, &info, request.now);
@@ -180,16 +172,14 @@ impl Push {
             .find(|closed| closed.id == conflict.id)
             .unwrap_or(&conflict)
             .clone();
-        let written = self.commit(batch, &request.scope, &resolved.plan, &author);
-        if let Err(refusal) = written.await? {
-            return Ok(Err(refusal));
-        }
-        Ok(Ok(ResolveResponse {
+        self.commit(batch, &request.scope, &resolved.plan, &author)
+            .await?;
+        Ok(ResolveResponse {
             status: resolved.status,
             conflict,
             copy: resolved.copy.map(|copy| told_to(&request.device, copy)),
             other: resolved.other.map(|copy| told_to(&request.device, copy)),
-        }))
+        })
     }
 
     /// Writes an old version as a new one.
@@ -211,29 +201,25 @@ impl Push {
         let source = request.source;
         let work = async move {
             let begun = Instant::now();
-            let settled = push.bring_back(&request).await?;
-            let status = settled.as_ref().ok();
+            let (status, copy) = push.bring_back(&request).await?;
             Span::current()
                 .record("duration_ms", begun.elapsed().as_millis() as u64)
-                .record("status", status.map(|(status, _)| field::debug(*status)));
+                .record("status", field::debug(status));
             tracing::info!("wish for an old version settled");
-            Ok(settled)
+            Ok((status, copy))
         };
-        let (status, copy) = self.in_turn(&scope, span, work).await??;
+        let (status, copy) = self.in_turn(&scope, span, work).await?;
         Ok(restore_response(status, source, copy)?)
     }
 
     async fn bring_back(
         &self,
         request: &RestoreRequest,
-    ) -> Result<Result<(RestoreStatus, Option<ServerCopy>), Refusal>, Fault> {
+    ) -> Result<(RestoreStatus, Option<ServerCopy>), CallError> {
         let key = &request.key;
         let mutation = restoration(request);
         let context = self.context(&request.device, request.now);
-        let batch = match self.store.begin(&request.scope).await? {
-            Ok(batch) => batch,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
+        let batch = self.store.begin(&request.scope).await?;
         let held = async {
             match request.source {
                 Source::Version(version) => batch.read_version(key, version).await,
@@ -242,8 +228,7 @@ impl Push {
         };
         let (standing, held) = tokio::try_join!(batch.read_standing(&request.device), held)?;
         if let Err(problem) = admit(&standing, Wanted::Write(None), &request.gate, request.now) {
-            batch.discard().await?;
-            return Ok(Err(problem.into()));
+            return Err(batch.refuse(problem).await);
         }
         let snapshot = batch
             .read_whole(&request.scope, &[key], mutation, &request.device)
@@ -261,16 +246,14 @@ impl Push {
             RestoreStatus::Restored | RestoreStatus::Moved => {
                 let info = DeviceInfo::default();
                 let author = self.author(&request.device, &info, request.now);
-                let written = self.commit(batch, &request.scope, &restored.plan, &author);
-                if let Err(refusal) = written.await? {
-                    return Ok(Err(refusal));
-                }
+                self.commit(batch, &request.scope, &restored.plan, &author)
+                    .await?;
             }
             RestoreStatus::NoSuchSource
             | RestoreStatus::SourceRemoved
             | RestoreStatus::OutOfVersions => batch.discard().await?,
         }
-        Ok(Ok((restored.status, copy)))
+        Ok((restored.status, copy))
     }
 }
 

@@ -30,20 +30,17 @@ impl Push {
         let scope = request.scope.clone();
         let work = async move {
             let RevokeRequest { scope, device, now } = &request;
-            let revoked = match push.store.revoke_device(scope, device, *now).await? {
-                Ok(revoked) => revoked,
-                Err(refusal) => return Ok(Err(refusal)),
-            };
-            let Some(revoked) = revoked else {
-                return Ok(Err(Refusal::from(FieldProblem {
+            let Some(revoked) = push.store.revoke_device(scope, device, *now).await? else {
+                let unknown = FieldProblem {
                     field: "device_id",
                     expected: "a device of this user, see GetStatus",
-                })));
+                };
+                return Err(Refusal::from(unknown).into());
             };
             push.feed.publish(scope, revoked.revision);
             tracing::info!("device revoked");
-            Ok(Ok(revoked.at))
+            Ok(revoked.at)
         };
-        Ok(self.in_turn(&scope, span, work).await??)
+        self.in_turn(&scope, span, work).await
     }
 }

@@ -24,7 +24,7 @@ use crate::domain::plan::Plan;
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::standing::BatchMark;
 use crate::domain::version::Revision;
-use crate::error::{Fault, Refusal};
+use crate::error::{CallError, Fault, Refusal};
 
 const LOCK_SCOPE: &str = include_str!("sql/lock_scope.sql");
 const CREATE_SCOPE: &str = include_str!("sql/create_scope.sql");
@@ -67,12 +67,11 @@ pub enum Recorded {
 impl Store {
     /// Begins a batch: waits for the lock of the scope, which it makes if need be. Refused if the account was
     /// deleted, also while this waited.
-    pub async fn begin<'a>(&self, scope: &'a Scope) -> Result<Result<Batch<'a>, Refusal>, Fault> {
+    pub async fn begin<'a>(&self, scope: &'a Scope) -> Result<Batch<'a>, CallError> {
         let session = self.session().await?;
         let parameters: [&(dyn ToSql + Sync); 1] = [&scope.as_str()];
-        let first = [LOCK_SCOPE, READ_ERASURE];
-        let begun = session.start_with_both(scope, first, &parameters);
-        let [mut locked, mut erased] = begun.await?;
+        let first = [LOCK_SCOPE, READ_ERASURE].map(|sql| (sql, parameters.as_slice()));
+        let [mut locked, mut erased] = session.start(scope, first).await?;
         if locked.is_empty() && erased.is_empty() {
             session.execute(CREATE_SCOPE, &parameters).await?;
             locked = session.query(LOCK_SCOPE, &parameters).await?;
@@ -80,18 +79,19 @@ impl Store {
         }
         if !erased.is_empty() {
             session.rollback().await?;
-            return Ok(Err(Refusal::AccountDeleted));
+            return Err(Refusal::AccountDeleted.into());
         }
         let no_row = || Fault::Defect("the scope has no row".into(), None);
         let locked = locked.first().ok_or_else(no_row)?;
-        Ok(Ok(Batch::locked(session, scope, locked)?))
+        Ok(Batch::locked(session, scope, locked)?)
     }
 
     /// Waits for the lock of a scope as it is, whatever became of its account; `None`: it has no row.
     pub(super) async fn lock<'a>(&self, scope: &'a Scope) -> Result<Option<Batch<'a>>, Fault> {
         let session = self.session().await?;
         let parameters: [&(dyn ToSql + Sync); 1] = [&scope.as_str()];
-        let locked = session.start_with(scope, LOCK_SCOPE, &parameters).await?;
+        let lock = (LOCK_SCOPE, parameters.as_slice());
+        let [locked] = session.start(scope, [lock]).await?;
         match locked.first() {
             Some(locked) => Ok(Some(Batch::locked(session, scope, locked)?)),
             None => {
@@ -192,6 +192,14 @@ impl Batch<'_> {
         Ok(moved)
     }
 
+    /// Ends a batch that is refused: it leaves no trace. The error to answer.
+    pub async fn refuse(self, refusal: impl Into<Refusal>) -> CallError {
+        match self.discard().await {
+            Ok(()) => refusal.into().into(),
+            Err(fault) => fault.into(),
+        }
+    }
+
     /// Ends a batch that shall leave no trace.
     pub async fn discard(self) -> Result<(), Fault> {
         self.session.rollback().await
@@ -205,15 +213,6 @@ impl Batch<'_> {
     /// Runs a statement and returns how many rows it touched.
     pub(super) async fn touch(&self, sql: &str, parameters: Parameters<'_>) -> Result<u64, Fault> {
         self.session.execute(sql, parameters).await
-    }
-
-    /// Runs a statement and returns its rows.
-    pub(super) async fn find(
-        &self,
-        sql: &str,
-        parameters: Parameters<'_>,
-    ) -> Result<Vec<Row>, Fault> {
-        self.session.query(sql, parameters).await
     }
 
     /// Runs a statement that must touch exactly `rows` rows; with none to touch it is left out.

@@ -94,8 +94,8 @@ impl Store {
         ];
         let session = self.session().await?;
         let registry: [&(dyn ToSql + Sync); 1] = [&REGISTRY_LOCK];
-        let shared = session.start_with(Behalf::Keeper, SHARE_REGISTRY, &registry);
-        shared.await?;
+        let share = (SHARE_REGISTRY, registry.as_slice());
+        session.start(Behalf::Keeper, [share]).await?;
         session.execute(RECORD_SEEN, &parameters).await?;
         session.commit().await
     }

@@ -65,7 +65,8 @@ impl Store {
         let name = scope.as_str();
         let own: [&(dyn ToSql + Sync); 1] = [&name];
         let questions = [(sql, parameters), (READ_ERASURE, own.as_slice())];
-        let [rows, erased] = self.ask_both(scope, questions).await?;
+        let session = self.session().await?;
+        let [rows, erased] = session.ask(scope, questions).await?;
         match erased.is_empty() {
             true => Ok(rows),
             false => Err(Refusal::AccountDeleted.into()),
@@ -83,10 +84,11 @@ impl Store {
     /// Marks an account as deleted: from now on it tells and takes nothing. The revision its watchers are to
     /// be told of; `None`: it was marked before.
     pub async fn mark_erased(&self, scope: &Scope, now: Millis) -> Result<Option<Revision>, Fault> {
-        let batch = match self.begin(scope).await? {
+        let batch = match self.begin(scope).await {
             Ok(batch) => batch,
             // Marked before: `begin` refuses nothing else.
-            Err(_) => return Ok(None),
+            Err(CallError::Refused(_)) => return Ok(None),
+            Err(CallError::Failed(fault)) => return Err(fault),
         };
         let last = batch.revision().after(1);
         let mark: [&(dyn ToSql + Sync); 3] = [&scope.as_str(), &system_time(now), &last.number()];
@@ -105,19 +107,23 @@ impl Store {
             });
         };
         // It may have been opened again while this waited: then there is nothing to erase.
-        if batch.find(READ_ERASURE, &parameters[..1]).await?.is_empty() {
+        if batch
+            .query(READ_ERASURE, &parameters[..1])
+            .await?
+            .is_empty()
+        {
             batch.discard().await?;
             return Ok(ErasedSome {
                 counts: Counts::default(),
                 finished: true,
             });
         }
-        let mut gone = erased(&batch.find(ERASE_ROWS, &parameters).await?)?;
+        let mut gone = erased(&batch.query(ERASE_ROWS, &parameters).await?)?;
         let mut finished = gone.all() == 0;
         if finished {
             // Devices may have been written without the lock of the scope. Behind this none are any more.
-            batch.find(OWN_REGISTRY, &[&REGISTRY_LOCK]).await?;
-            gone = erased(&batch.find(ERASE_ROWS, &parameters).await?)?;
+            batch.query(OWN_REGISTRY, &[&REGISTRY_LOCK]).await?;
+            gone = erased(&batch.query(ERASE_ROWS, &parameters).await?)?;
             finished = gone.devices < rows_max;
         }
         if finished {
@@ -157,9 +163,8 @@ impl Store {
         let session = self.session().await?;
         let name = scope.as_str();
         let own: [&(dyn ToSql + Sync); 1] = [&name];
-        let found = session
-            .start_with(Behalf::Owner(scope), FIND_ERASURE, &own)
-            .await?;
+        let question = (FIND_ERASURE, own.as_slice());
+        let [found] = session.start(Behalf::Owner(scope), [question]).await?;
         let Some(mark) = found.first() else {
             session.rollback().await?;
             return Ok(false);

@@ -123,7 +123,8 @@ impl Store {
             (READ_PAGE, parameters.as_slice()),
             (READ_STANDING, who.as_slice()),
         ];
-        let [rows, who] = self.ask_both(reader.scope, questions).await?;
+        let session = self.session().await?;
+        let [rows, who] = session.ask(reader.scope, questions).await?;
         let who = who.first().ok_or_else(|| unexpected("revoked_at"))?;
         page(&rows, lanes.len(), limits, standing(who)?)
     }

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use deadpool_postgres::{ClientWrapper, Object};
-use futures_util::future::{try_join, try_join3, try_join4};
+use futures_util::future::{try_join_all, try_join3};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
@@ -18,6 +18,9 @@ use crate::error::Fault;
 
 /// Values of a statement's parameters.
 pub(super) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// A statement and the values of its parameters.
+pub(super) type Question<'a> = (&'a str, Parameters<'a>);
 
 /// On whose behalf a transaction works.
 #[derive(Debug, Clone, Copy)]
@@ -55,16 +58,9 @@ impl Store {
         sql: &str,
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, Fault> {
-        self.session().await?.ask(behalf, sql, parameters).await
-    }
-
-    /// Asks two things, one after the other, likewise.
-    pub(super) async fn ask_both(
-        &self,
-        behalf: impl Into<Behalf<'_>>,
-        questions: [(&str, Parameters<'_>); 2],
-    ) -> Result<[Vec<Row>; 2], Fault> {
-        self.session().await?.ask_both(behalf, questions).await
+        let session = self.session().await?;
+        let [rows] = session.ask(behalf, [(sql, parameters)]).await?;
+        Ok(rows)
     }
 
     /// Asks for one row at most, likewise.
@@ -85,7 +81,7 @@ impl Store {
         parameters: Parameters<'_>,
     ) -> Result<u64, Fault> {
         let session = self.session().await?;
-        session.start(behalf).await?;
+        session.start(behalf, []).await?;
         let touched = session.execute(sql, parameters).await?;
         session.commit().await?;
         Ok(touched)
@@ -99,98 +95,56 @@ impl Store {
 }
 
 impl Session {
-    /// Asks one thing, in a transaction of its own that writes nothing. One round trip: what begins and
-    /// ends the transaction is sent along.
-    pub(super) async fn ask(
+    /// Asks some things, one after the other, in a transaction of its own that writes nothing. One round
+    /// trip: what begins and ends the transaction is sent along.
+    pub(super) async fn ask<const N: usize>(
         &self,
         behalf: impl Into<Behalf<'_>>,
-        sql: &str,
-        parameters: Parameters<'_>,
-    ) -> Result<Vec<Row>, Fault> {
-        let client = self.client()?;
-        let statement = client.prepare_cached(sql).await?;
+        questions: [Question<'_>; N],
+    ) -> Result<[Vec<Row>; N], Fault> {
         let begin = behalf.into().begin("begin read only");
-        // Polled in this order, each sends what it has to say at once: whoever stops waiting has sent the
-        // end of the transaction too.
-        let asked = try_join3(
-            client.batch_execute(&begin),
-            client.query(&statement, parameters),
-            client.batch_execute("commit"),
-        );
-        let (_, rows, _) = asked
-            .await
-            .inspect_err(|_| self.open.store(true, Ordering::Relaxed))?;
-        Ok(rows)
+        let answers = self.send(&begin, questions, Some("commit")).await;
+        answers.inspect_err(|_| self.open.store(true, Ordering::Relaxed))
     }
 
-    /// Asks two things, one after the other, likewise in one round trip.
-    async fn ask_both(
+    /// Begins a transaction with its first statements, in one round trip. Each sees what was committed while
+    /// the one before it waited.
+    pub(super) async fn start<const N: usize>(
         &self,
         behalf: impl Into<Behalf<'_>>,
-        [(first, of_first), (second, of_second)]: [(&str, Parameters<'_>); 2],
-    ) -> Result<[Vec<Row>; 2], Fault> {
-        let client = self.client()?;
-        let first = client.prepare_cached(first).await?;
-        let second = client.prepare_cached(second).await?;
-        let begin = behalf.into().begin("begin read only");
-        let asked = try_join4(
-            client.batch_execute(&begin),
-            client.query(&first, of_first),
-            client.query(&second, of_second),
-            client.batch_execute("commit"),
-        );
-        let (_, first, second, _) = asked
-            .await
-            .inspect_err(|_| self.open.store(true, Ordering::Relaxed))?;
-        Ok([first, second])
-    }
-
-    /// Begins a transaction.
-    pub(super) async fn start(&self, behalf: impl Into<Behalf<'_>>) -> Result<(), Fault> {
+        questions: [Question<'_>; N],
+    ) -> Result<[Vec<Row>; N], Fault> {
         self.open.store(true, Ordering::Relaxed);
         let begin = behalf.into().begin("begin");
-        Ok(self.client()?.batch_execute(&begin).await?)
+        self.send(&begin, questions, None).await
     }
 
-    /// Begins a transaction with its first statement, in one round trip.
-    pub(super) async fn start_with(
+    /// Sends statements together. What is sent is sent by the first poll, in this order and to its end: so
+    /// whoever stops waiting has ended the transaction too.
+    async fn send<const N: usize>(
         &self,
-        behalf: impl Into<Behalf<'_>>,
-        sql: &str,
-        parameters: Parameters<'_>,
-    ) -> Result<Vec<Row>, Fault> {
+        begin: &str,
+        questions: [Question<'_>; N],
+        end: Option<&str>,
+    ) -> Result<[Vec<Row>; N], Fault> {
         let client = self.client()?;
-        let statement = client.prepare_cached(sql).await?;
-        self.open.store(true, Ordering::Relaxed);
-        let begin = behalf.into().begin("begin");
-        let begun = try_join(
-            client.batch_execute(&begin),
-            client.query(&statement, parameters),
-        );
-        let (_, rows) = begun.await?;
-        Ok(rows)
-    }
-
-    /// Begins a transaction with its first two statements, in one round trip. The second sees what was
-    /// committed while the first waited.
-    pub(super) async fn start_with_both(
-        &self,
-        behalf: impl Into<Behalf<'_>>,
-        [first, second]: [&str; 2],
-        parameters: Parameters<'_>,
-    ) -> Result<[Vec<Row>; 2], Fault> {
-        let client = self.client()?;
-        let first = client.prepare_cached(first).await?;
-        let second = client.prepare_cached(second).await?;
-        self.open.store(true, Ordering::Relaxed);
-        let begin = behalf.into().begin("begin");
-        let begun = try_join3(
-            client.batch_execute(&begin),
-            client.query(&first, parameters),
-            client.query(&second, parameters),
-        );
-        let (_, first, second) = begun.await?;
-        Ok([first, second])
+        let mut statements = Vec::with_capacity(N);
+        for (sql, _) in &questions {
+            statements.push(client.prepare_cached(sql).await?);
+        }
+        let queries = statements.iter().zip(questions);
+        let queries =
+            queries.map(|(statement, (_, parameters))| client.query(statement, parameters));
+        let end = async {
+            match end {
+                Some(end) => client.batch_execute(end).await,
+                None => Ok(()),
+            }
+        };
+        let (_, rows, _) =
+            try_join3(client.batch_execute(begin), try_join_all(queries), end).await?;
+        let short = |_| Fault::Defect("a statement has no answer".into(), None);
+        rows.try_into().map_err(short)
     }
 
     /// Reads, in the transaction that is open.

@@ -10,22 +10,13 @@ use crate::domain::clock::Millis;
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::standing::{BatchMark, BatchNumber, Standing, Subscription};
 use crate::domain::version::Revision;
-use crate::error::{Fault, Refusal};
+use crate::error::{CallError, Fault};
 
 pub(super) const READ_STANDING: &str = include_str!("sql/read_standing.sql");
 const REVOKE_DEVICE: &str = include_str!("sql/revoke_device.sql");
 const SET_ACCOUNT: &str = include_str!("sql/set_account.sql");
 const READ_ACCOUNT: &str = include_str!("sql/read_account.sql");
 const ALLOW_DEVICE: &str = include_str!("sql/allow_device.sql");
-
-impl Store {
-    /// How a device of a user stands.
-    pub async fn read_standing(&self, scope: &Scope, device: &DeviceId) -> Result<Standing, Fault> {
-        let parameters: [&(dyn ToSql + Sync); 2] = [&scope.as_str(), &device.as_str()];
-        let row = self.ask_opt(scope, READ_STANDING, &parameters).await?;
-        standing(&row.ok_or_else(|| unexpected("revoked_at"))?)
-    }
-}
 
 /// A device that is revoked.
 #[derive(Debug, Clone, Copy)]
@@ -37,6 +28,13 @@ pub struct Revoked {
 }
 
 impl Store {
+    /// How a device of a user stands.
+    pub async fn read_standing(&self, scope: &Scope, device: &DeviceId) -> Result<Standing, Fault> {
+        let parameters: [&(dyn ToSql + Sync); 2] = [&scope.as_str(), &device.as_str()];
+        let row = self.ask_opt(scope, READ_STANDING, &parameters).await?;
+        standing(&row.ok_or_else(|| unexpected("revoked_at"))?)
+    }
+
     /// Revokes a device, and moves its user's scope on, so that whoever watches looks again. `None`: the
     /// user has no such device.
     pub async fn revoke_device(
@@ -44,11 +42,8 @@ impl Store {
         scope: &Scope,
         device: &DeviceId,
         now: Millis,
-    ) -> Result<Result<Option<Revoked>, Refusal>, Fault> {
-        let batch = match self.begin(scope).await? {
-            Ok(batch) => batch,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
+    ) -> Result<Option<Revoked>, CallError> {
+        let batch = self.begin(scope).await?;
         let parameters: [&(dyn ToSql + Sync); 3] =
             [&scope.as_str(), &device.as_str(), &system_time(now)];
         let rows = batch.query(REVOKE_DEVICE, &parameters).await?;
@@ -62,7 +57,7 @@ impl Store {
                 None
             }
         };
-        Ok(Ok(revoked))
+        Ok(revoked)
     }
 
     /// Says what a user has paid for, and moves their scope on, so that whoever watches looks again.
@@ -71,11 +66,8 @@ impl Store {
         scope: &Scope,
         paid: Subscription,
         now: Millis,
-    ) -> Result<Result<(), Refusal>, Fault> {
-        let batch = match self.begin(scope).await? {
-            Ok(batch) => batch,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
+    ) -> Result<(), CallError> {
+        let batch = self.begin(scope).await?;
         let (plan, until) = match paid {
             Subscription::Free => ("free", None),
             Subscription::Premium { until } => ("premium", until),
@@ -88,7 +80,7 @@ impl Store {
         ];
         batch.touch(SET_ACCOUNT, &parameters).await?;
         batch.nudge().await?;
-        Ok(Ok(()))
+        Ok(())
     }
 
     /// What a user has paid for.

@@ -43,7 +43,7 @@ async fn set(service: &TestService, user: &str, paid: Subscription) {
     let scope = Scope::of(&UserId::new(user).expect("an id"));
     let store = service.database.store();
     let set = store.set_account(&scope, paid, Millis(now_ms())).await;
-    set.expect("set").expect("not deleted");
+    set.expect("set");
 }
 
 /// A device whose token has these claims, too.

@@ -61,7 +61,7 @@ async fn push(store: &Store, write: EntityWrite) -> Result<(), Fault> {
         devices_max: 100,
         mark: None,
     };
-    let batch = store.begin(&scope).await?.expect("not deleted");
+    let batch = store.begin(&scope).await.expect("the lock");
     let plan = Plan {
         answers: Vec::new(),
         last_revision: batch.revision().after(1),
@@ -124,11 +124,7 @@ async fn a_batch_that_is_dropped_half_way_holds_neither_lock_nor_transaction() {
     // One connection: whatever the dropped batch leaves behind, the next one meets.
     let store = database.store_with(1);
     let scope = Scope::of(&UserId::new("mia").expect("an id"));
-    let batch = store
-        .begin(&scope)
-        .await
-        .expect("the lock")
-        .expect("not deleted");
+    let batch = store.begin(&scope).await.expect("the lock");
     drop(batch);
     push(&store, write(None, 1))
         .await

@@ -45,7 +45,7 @@ pub(super) async fn run(
     let account = match wish {
         None => store.read_account(scope).await?,
         Some(paid) => {
-            store.set_account(scope, paid, now()).await??;
+            store.set_account(scope, paid, now()).await?;
             paid
         }
     };
