@@ -8,6 +8,11 @@ use std::process::ExitCode;
 use clap::Parser;
 use ironflow_sync::commands;
 use ironflow_sync::config::Config;
+use tikv_jemallocator::Jemalloc;
+
+/// Gives back to the system what a storm of connections took, once they have left (docs/performance.md).
+#[global_allocator]
+static ALLOCATOR: Jemalloc = Jemalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
