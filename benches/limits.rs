@@ -10,12 +10,12 @@ mod lanes;
 mod support;
 mod workout;
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use hdrhistogram::Histogram;
 use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
@@ -25,9 +25,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use support::service::{SECRET, token};
 use support::{Device, TestDatabase, frames};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -61,19 +62,22 @@ struct Extent {
     rounds: usize,
     turn: Duration,
     connections: usize,
+    /// How long memory has to come back.
+    rest: Duration,
 }
 
 impl Extent {
     fn of_this_run() -> Self {
-        let (rounds, ms, connections) = if measured() {
-            (5, 2_000, 19_000)
+        let (rounds, ms, connections, rest) = if measured() {
+            (5, 2_000, 19_000, Duration::from_secs(15))
         } else {
-            (1, 200, 50)
+            (1, 200, 50, Duration::ZERO)
         };
         Self {
             rounds,
             turn: Duration::from_millis(ms),
             connections,
+            rest,
         }
     }
 }
@@ -86,8 +90,24 @@ async fn main() {
 
 async fn measure(extent: &Extent) {
     let database = TestDatabase::durable().await;
-    let defaults = Service::start(&database, &[]);
-    let unlimited = Service::start(&database, &UNLIMITED);
+    let part = env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
+    let wanted = |name| part.as_deref().is_none_or(|part| part == name);
+    if wanted("fairness") {
+        all_fairness(&database, extent).await;
+    }
+    if wanted("overload") {
+        overload(&Service::start(&database, &UNLIMITED), extent).await;
+    }
+    if wanted("idle") {
+        idle(&Service::start(&database, &[]), extent).await;
+    }
+}
+
+async fn all_fairness(database: &TestDatabase, extent: &Extent) {
+    let defaults = Service::start(database, &[]);
+    let unlimited = Service::start(database, &UNLIMITED);
     println!("Other users' pushes ({OTHERS} users, 100 a second), alone and beside one user");
     println!(
         "the user's {BUSY_DEVICES} devices                    alone p99  beside p99  ratio (lowest-highest)"
@@ -95,16 +115,12 @@ async fn measure(extent: &Extent) {
     for (name, service, busy) in [
         ("push, told to wait they wait", &defaults, Busy::Patient),
         ("push, told to wait they call", &defaults, Busy::Stubborn),
+        ("pull, told to wait they call", &defaults, Busy::Pulling),
         ("push, no rate at all", &unlimited, Busy::Stubborn),
         ("pull, no rate at all", &unlimited, Busy::Pulling),
     ] {
         println!("{name:42} {}", fairness(service, busy, extent).await);
     }
-    drop(unlimited);
-    let crowded = Service::start(&database, &UNLIMITED);
-    overload(&crowded, extent).await;
-    drop(crowded);
-    idle(&defaults, extent).await;
 }
 
 /// Nobody is held to a rate; all else as it is.
@@ -131,7 +147,7 @@ async fn fairness(service: &Service, busy: Busy, extent: &Extent) -> String {
     let user = format!("busy-{}", Uuid::new_v4());
     let mut devices = Vec::new();
     for n in 0..BUSY_DEVICES {
-        let channel = service.channel().await;
+        let channel = channel(&service.address).await;
         devices.push(Device::new(
             SyncServiceClient::new(channel),
             token(&user),
@@ -199,7 +215,7 @@ async fn be_busy(mut device: Device, busy: Busy, stop: Arc<AtomicBool>) {
 async fn others(service: &Service) -> Vec<Device> {
     let mut devices = Vec::new();
     for n in 0..OTHERS {
-        let client = SyncServiceClient::new(service.channel().await);
+        let client = SyncServiceClient::new(channel(&service.address).await);
         devices.push(Device::new(client, token(&format!("other-{n}")), "phone"));
     }
     devices
@@ -234,47 +250,72 @@ async fn p99_ms(others: &[Device], turn: Duration) -> f64 {
 
 /// What is done of once to three times what can be.
 async fn overload(service: &Service, extent: &Extent) {
-    let mut crowd = Vec::new();
-    let mut channels = Vec::new();
-    for _ in 0..CROWD_CONNECTIONS {
-        channels.push(service.channel().await);
-    }
-    for n in 0..CROWD {
-        let channel = channels[n % channels.len()].clone();
-        let client = SyncServiceClient::new(channel);
-        crowd.push(Device::new(client, token(&format!("crowd-{n}")), "phone"));
-    }
+    let crowd = crowd(&service.address).await;
+    let refuser = refuser().await;
     closed_loop(&crowd, extent.turn).await; // warms up
     println!(
         "\nPushes by {CROWD} users: {CLOSED_LOOP} at once, then in an open loop of so much more"
     );
     println!(
-        "load  offered/s   done/s   of the peak (lowest-highest)   done p50, p99 ms   shed/s   failed otherwise"
+        "load  offered/s   done/s   of the peak (lowest-highest)   with the surplus sent elsewhere   done p50, p99 ms   shed/s   failed otherwise"
     );
     for load in [1.0, 1.5, 2.0, 3.0] {
         let (mut ratios, mut lines) = (Vec::new(), Vec::new());
+        let mut elsewhere = Vec::new();
         let mut before = closed_loop(&crowd, extent.turn).await;
         for _ in 0..extent.rounds.min(3) {
             let offered = before * load;
             let open = open_loop(&crowd, offered, extent.turn).await;
+            let surplus = open_loop(&refuser, offered - before, extent.turn);
+            let (peak, _) = tokio::join!(closed_loop(&crowd, extent.turn), surplus);
             let after = closed_loop(&crowd, extent.turn).await;
             ratios.push(open.done / f64::midpoint(before, after));
+            elsewhere.push(open.done / peak);
             lines.push((offered, open));
             before = after;
         }
         let (lowest, highest) = spread(&ratios);
+        let (low, high) = spread(&elsewhere);
         let of = |pick: fn(&(f64, Open)) -> f64| median(lines.iter().map(pick));
         println!(
-            "{load:4}  {:9.0}  {:7.0}   {:.2} ({lowest:.2}-{highest:.2})      {:6.0} {:6.0}   {:6.0}  {:6}",
+            "{load:4}  {:9.0}  {:7.0}   {:.2} ({lowest:.2}-{highest:.2})                {:.2} ({low:.2}-{high:.2})                  {:6.0} {:6.0}   {:6.0}  {:6}",
             of(|line| line.0),
             of(|line| line.1.done),
             median(ratios),
+            median(elsewhere),
             of(|line| line.1.p50_ms),
             of(|line| line.1.p99_ms),
             of(|line| line.1.shed),
             lines.iter().map(|line| line.1.failed).sum::<usize>(),
         );
     }
+}
+
+/// The same devices, who call a server that does nothing but refuse: what it takes to offer a surplus at all
+/// on the machine that also serves.
+async fn refuser() -> Vec<Device> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("an address");
+    // It knows no other service.
+    let (_, health) = tonic_health::server::health_reporter();
+    let server = tonic::transport::Server::builder()
+        .add_service(health)
+        .serve_with_incoming(TcpIncoming::from(listener));
+    tokio::spawn(server);
+    crowd(&address.to_string()).await
+}
+
+/// Many users with a device each, who share a few connections.
+async fn crowd(address: &str) -> Vec<Device> {
+    let mut channels = Vec::new();
+    for _ in 0..CROWD_CONNECTIONS {
+        channels.push(channel(address).await);
+    }
+    let device = |n: usize| {
+        let client = SyncServiceClient::new(channels[n % channels.len()].clone());
+        Device::new(client, token(&format!("crowd-{n}")), "phone")
+    };
+    (0..CROWD).map(device).collect()
 }
 
 /// How many pushes a second are done when so many devices push as fast as they can.
@@ -386,8 +427,12 @@ async fn idle(service: &Service, extent: &Extent) {
         (with - before) as f64 / wanted as f64,
     );
     drop(connections);
-    p99_ms(&others, extent.turn).await;
-    println!("after: {} KiB", service.memory_kib());
+    sleep(extent.rest).await;
+    println!(
+        "{} KiB {:?} after they have left",
+        service.memory_kib(),
+        extent.rest
+    );
 }
 
 /// Pushes a new workout.
@@ -405,6 +450,12 @@ async fn push(mut device: Device, number: usize) -> Result<(), Status> {
         ..device.request()
     };
     device.send(request).await.map(|_| ())
+}
+
+async fn channel(address: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"));
+    let channel = endpoint.expect("an address").connect().await;
+    channel.expect("it listens")
 }
 
 /// The service in a process of its own. Ends with the value, and with this process however that ends.
@@ -438,12 +489,6 @@ impl Service {
         // What else it says may stay in the pipe; closed, it would end the program.
         child.stdout = Some(out.into_inner());
         Self { child, address }
-    }
-
-    async fn channel(&self) -> Channel {
-        let endpoint = Endpoint::from_shared(format!("http://{}", self.address));
-        let channel = endpoint.expect("an address").connect().await;
-        channel.expect("it listens")
     }
 
     /// Its resident memory.

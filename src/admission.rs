@@ -10,6 +10,7 @@ use std::time::Duration;
 use governor::clock::Clock;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::scope::UserId;
@@ -21,6 +22,13 @@ const FORGET_INTERVAL: Duration = Duration::from_secs(10);
 /// What of all places that are left one user may have: as much as this part of them. However many
 /// calls a few users have under way, there is room for somebody else's.
 const USER_PART: usize = 2;
+
+/// How long the answer to a call too many of one user is held back at most. Who calls again at once,
+/// whatever they are told, would otherwise keep the process busy with telling them.
+const HOLD_MAX: Duration = Duration::from_millis(250);
+
+/// Answers held back at once: beyond it they are given at once, they must not pile up.
+const HELD_MAX: usize = 1_000;
 
 /// What is let in.
 #[derive(Debug, Clone)]
@@ -62,6 +70,8 @@ struct Desk {
     under_way: Mutex<UnderWay>,
     /// Bytes of messages being received or worked on.
     received: AtomicUsize,
+    /// Refusals that are held back.
+    held: Arc<Semaphore>,
 }
 
 #[derive(Default)]
@@ -99,6 +109,22 @@ pub struct Received {
     bytes: AtomicUsize,
 }
 
+/// A refusal that is held back.
+pub struct Held {
+    hold: Duration,
+    /// `None`: it is not.
+    room: Option<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    /// Waits until the refusal may be told.
+    pub async fn wait(self) {
+        if let Some(_room) = self.room {
+            tokio::time::sleep(self.hold).await;
+        }
+    }
+}
+
 impl Admission {
     /// Lets calls in by `rules`.
     pub fn new(rules: AdmissionRules) -> Self {
@@ -108,6 +134,7 @@ impl Admission {
             rates: RateLimiter::hashmap(quota),
             under_way: Mutex::default(),
             received: AtomicUsize::new(0),
+            held: Arc::new(Semaphore::new(HELD_MAX)),
         }))
     }
 
@@ -139,6 +166,22 @@ impl Admission {
             user: user.clone(),
             kind,
         })
+    }
+
+    /// How long to hold a refusal back.
+    pub fn hold(&self, refusal: &Refusal) -> Held {
+        let hold = if let Refusal::RateLimited { wait, .. } = refusal {
+            HOLD_MAX.min(*wait)
+        } else if let Refusal::TooManyCalls { .. } = refusal {
+            HOLD_MAX
+        } else {
+            Duration::ZERO
+        };
+        let room = match hold.is_zero() {
+            true => None,
+            false => self.0.held.clone().try_acquire_owned().ok(),
+        };
+        Held { hold, room }
     }
 
     /// The message of a call, of which nothing has come yet.
@@ -274,6 +317,28 @@ mod tests {
             "{wait:?}"
         );
         admission.admit(&user("leo"), Kind::Call).expect("his own");
+    }
+
+    #[test]
+    fn who_calls_too_often_is_told_so_a_little_later_and_the_others_at_once() {
+        let admission = Admission::new(rules());
+        let too_many = Refusal::TooManyCalls { limit: 64 };
+        let soon = Refusal::RateLimited {
+            per_s: 1,
+            wait: Duration::from_millis(3),
+        };
+        for (refusal, hold) in [
+            (&too_many, Some(HOLD_MAX)),
+            (&soon, Some(Duration::from_millis(3))),
+            (&Refusal::Overloaded, None),
+        ] {
+            let held = admission.hold(refusal);
+            assert_eq!(held.room.map(|_| held.hold), hold, "{refusal}");
+        }
+        let held: Vec<Held> = (0..HELD_MAX).map(|_| admission.hold(&too_many)).collect();
+        assert!(admission.hold(&too_many).room.is_none(), "they pile up");
+        drop(held);
+        assert!(admission.hold(&too_many).room.is_some(), "free again");
     }
 
     #[test]

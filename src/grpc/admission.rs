@@ -66,8 +66,13 @@ where
         let admitted = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => {
-                let refused = Status::from(refusal).into_http();
-                return Box::pin(async { Ok(refused) });
+                // Its message is not waited for, and takes no room meanwhile.
+                drop(request);
+                let held = self.admission.hold(&refusal);
+                return Box::pin(async {
+                    held.wait().await;
+                    Ok(Status::from(refusal).into_http())
+                });
             }
         };
         let received = Arc::new(self.admission.receive());
