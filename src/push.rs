@@ -178,14 +178,14 @@ impl Push {
             return Err(batch.refuse(problem).await);
         }
         snapshot.room = Some(batch.room(self.rules.account_entities_max));
-        let plan = plan(&snapshot, &request.batch, &context);
+        let mut plan = plan(&snapshot, &request.batch, &context);
+        if standing.has_counted(request.mark) {
+            plan = plan.repeated(&snapshot, &request.batch);
+        }
         if request.validate_only {
             batch.discard().await?;
         } else {
-            let author = Author {
-                mark: request.mark.as_ref(),
-                ..self.author(&request.device, &request.info, request.now)
-            };
+            let author = self.author(&request.device, &request.info, request.mark, request.now);
             self.commit(batch, &request.scope, &plan, &author).await?;
         }
         Ok(plan.answers)
@@ -201,12 +201,18 @@ impl Push {
         }
     }
 
-    fn author<'a>(&self, device: &'a DeviceId, info: &'a DeviceInfo, now: Millis) -> Author<'a> {
+    fn author<'a>(
+        &self,
+        device: &'a DeviceId,
+        info: &'a DeviceInfo,
+        mark: Option<BatchMark>,
+        now: Millis,
+    ) -> Author<'a> {
         Author {
             device,
             info,
             now,
-            mark: None,
+            mark,
             devices_max: self
                 .rules
                 .account_devices_max

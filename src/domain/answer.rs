@@ -95,6 +95,13 @@ impl Answer {
         ))
     }
 
+    pub(super) fn repeat_put_off() -> Self {
+        Self::Rejected(Rejection::new(
+            RejectionCode::RetryLater,
+            "batch_number: expected the next number, this batch was answered before; send what waits in another",
+        ))
+    }
+
     /// Whether this answer aborts its item's group.
     pub(super) fn fails(&self) -> bool {
         match self {

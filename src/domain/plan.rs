@@ -165,6 +165,28 @@ pub struct Plan {
     pub last_revision: Revision,
 }
 
+impl Plan {
+    /// The plan for a counted batch that has come again: it writes nothing. Its device may have gone on since,
+    /// or be two; of what was written now one of them would never hear, as its own writes are left out of its
+    /// pages. What would have been written is put off, and comes again in a batch of the next number.
+    pub fn repeated(self, snapshot: &Snapshot, batch: &[Submission]) -> Self {
+        if self.writes.is_empty() && self.inbox.is_empty() {
+            return self;
+        }
+        let answers = self.answers.into_iter().zip(batch);
+        let answers = answers.map(|(answer, submission)| match submission.item {
+            Ok(_) if !snapshot.has_of(submission) => Answer::repeat_put_off(),
+            Ok(_) | Err(_) => answer,
+        });
+        Self {
+            answers: answers.collect(),
+            writes: Vec::new(),
+            inbox: InboxWrites::default(),
+            last_revision: snapshot.revision,
+        }
+    }
+}
+
 /// The new versions of one entity.
 #[derive(Debug)]
 pub struct EntityWrite {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::clock::Millis;
+use super::entity::MutationId;
 use super::item::RawItem;
 
 /// Namespace of the digests of batches (UUID v5). Never change it: a batch that comes again is known by it.
@@ -43,12 +44,8 @@ impl BatchMark {
     /// server depend on what it takes for an item, which changes with its catalog.
     pub fn of(number: BatchNumber, items: &[RawItem]) -> Self {
         let mut identity = Vec::new();
-        let mut put = |part: &[u8]| {
-            // With its length before it, no part can run into the next.
-            identity.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            identity.extend_from_slice(part);
-        };
         for item in items {
+            let mut put = |part: &[u8]| put(&mut identity, part);
             put(item.entity_type.as_bytes());
             put(item.entity_id.as_bytes());
             put(item.mutation_id.as_bytes());
@@ -64,6 +61,24 @@ impl BatchMark {
             digest: Uuid::new_v5(&BATCHES, &identity),
         }
     }
+
+    /// The mark of a person's decision, which is counted like a batch. A decision is known by its id.
+    pub fn of_decision(number: BatchNumber, decision: MutationId) -> Self {
+        let mut identity = Vec::new();
+        // No batch looks like this: the items of one have three parts or more.
+        put(&mut identity, b"decision");
+        put(&mut identity, decision.0.as_bytes());
+        Self {
+            number,
+            digest: Uuid::new_v5(&BATCHES, &identity),
+        }
+    }
+}
+
+/// With its length before it, no part can run into the next.
+fn put(identity: &mut Vec<u8>, part: &[u8]) {
+    identity.extend_from_slice(&(part.len() as u64).to_be_bytes());
+    identity.extend_from_slice(part);
 }
 
 /// What is paid for.
@@ -125,7 +140,7 @@ pub struct Standing {
 /// What a device wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
-    /// Write: a batch, or with `None` one it does not count, or a person's decision.
+    /// Write: a batch or a person's decision, with `None` one it does not count.
     Write(Option<BatchMark>),
     /// Read along, having made so many batches; `None`: it does not count, or was asked before.
     Read(Option<BatchNumber>),
@@ -171,6 +186,13 @@ pub enum Problem {
     /// Its data is a copy of another's, or another has its id: its batches were made before, or others
     /// were.
     Reused,
+}
+
+impl Standing {
+    /// Whether this is the batch that was counted last, come again.
+    pub fn has_counted(&self, mark: Option<BatchMark>) -> bool {
+        mark.is_some() && self.last_batch == mark
+    }
 }
 
 /// Whether a device that stands like this may do what it wants. If so, how its subscription stands.

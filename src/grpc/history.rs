@@ -1,6 +1,6 @@
 //! Histories and the recycle bin, between the messages of the wire and the types of the domain.
 
-use super::batch::{bytes, device_id, written_resolution};
+use super::batch::{batch_number, bytes, device_id, written_resolution};
 use super::edge::now;
 use super::inbox::{any_type, copy_message, page_size, revision, revision_token, seen, token};
 use super::proto::{self, restore_version_request};
@@ -47,19 +47,21 @@ pub(super) fn restore_request(
     let device = device_id(&request.device_id);
     let source = source(request.source);
     let expected = seen("expected_version", request.expected_version);
-    match (key, device, source, expected) {
-        (Ok(key), Ok(device), Ok(source), Ok(expected)) => Ok(RestoreRequest {
+    let number = batch_number(request.batch_number);
+    match (key, device, source, expected, number) {
+        (Ok(key), Ok(device), Ok(source), Ok(expected), Ok(number)) => Ok(RestoreRequest {
             scope: Scope::of(&caller.user),
             device,
             key,
             source,
             expected,
+            number,
             gate,
             now: now(),
         }),
-        (key, device, source, expected) => Err(refusal(
+        (key, device, source, expected, number) => Err(refusal(
             key.err(),
-            [device.err(), source.err(), expected.err()],
+            [device.err(), source.err(), expected.err(), number.err()],
         )),
     }
 }

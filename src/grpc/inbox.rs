@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::batch::{bytes, device_id};
+use super::batch::{batch_number, bytes, device_id};
 use super::edge::now;
 use super::proto;
 use crate::auth::Caller;
@@ -206,8 +206,9 @@ pub(super) fn resolve_request(
         "expected_duplicate_version",
         request.expected_duplicate_version,
     );
-    match (device, conflict, choice, expected, other) {
-        (Ok(device), Ok(conflict), Ok(choice), Ok(expected), Ok(expected_other)) => {
+    let number = batch_number(request.batch_number);
+    match (device, conflict, choice, expected, other, number) {
+        (Ok(device), Ok(conflict), Ok(choice), Ok(expected), Ok(expected_other), Ok(number)) => {
             Ok(ResolveRequest {
                 scope: Scope::of(&caller.user),
                 device,
@@ -215,17 +216,19 @@ pub(super) fn resolve_request(
                 choice,
                 expected,
                 expected_other,
+                number,
                 gate,
                 now: now(),
             })
         }
-        (device, conflict, choice, expected, other) => Err(Refusal::Invalid(
+        (device, conflict, choice, expected, other, number) => Err(Refusal::Invalid(
             [
                 device.err(),
                 conflict.err(),
                 choice.err(),
                 expected.err(),
                 other.err(),
+                number.err(),
             ]
             .into_iter()
             .flatten()

@@ -14,7 +14,7 @@ use crate::domain::resolve::{
     Choice, Decision, ResolveStatus, RestoreStatus, decision_mutation, resolve, restore,
 };
 use crate::domain::scope::{DeviceId, Scope};
-use crate::domain::standing::{Gate, Wanted, admit};
+use crate::domain::standing::{BatchMark, BatchNumber, Gate, Wanted, admit};
 use crate::domain::version::Version;
 use crate::error::{CallError, FieldProblem, Refusal};
 use crate::store::device::DeviceInfo;
@@ -34,6 +34,8 @@ pub struct ResolveRequest {
     pub expected: Version,
     /// Of two entities: the version of the older they saw.
     pub expected_other: Version,
+    /// Which of the device's batches and decisions this is; `None`: it does not count them.
+    pub number: Option<BatchNumber>,
     /// Whether a subscription is needed.
     pub gate: Gate,
     /// The server's clock.
@@ -66,6 +68,8 @@ pub struct RestoreRequest {
     pub source: Source,
     /// The version of the entity they saw.
     pub expected: Version,
+    /// Which of the device's batches and decisions this is; `None`: it does not count them.
+    pub number: Option<BatchNumber>,
     /// Whether a subscription is needed.
     pub gate: Gate,
     /// The server's clock.
@@ -119,13 +123,14 @@ impl Push {
         request: &ResolveRequest,
     ) -> Result<ResolveResponse, CallError> {
         let decision = decision(request);
+        let mark = mark(request.number, decision.mutation);
         let context = self.context(&request.device, request.now);
         let batch = self.store.begin(&request.scope).await?;
         let (standing, conflict) = tokio::try_join!(
             batch.read_standing(&request.device),
             batch.read_conflict(request.conflict),
         )?;
-        if let Err(problem) = admit(&standing, Wanted::Write(None), &request.gate, request.now) {
+        if let Err(problem) = admit(&standing, Wanted::Write(mark), &request.gate, request.now) {
             return Err(batch.refuse(problem).await);
         }
         let Some((conflict, side)) = conflict else {
@@ -165,7 +170,7 @@ impl Push {
             return Err(batch.refuse(refusal).await);
         }
         let info = DeviceInfo::default();
-        let author = self.author(&request.device, &info, request.now);
+        let author = self.author(&request.device, &info, mark, request.now);
         let closed = resolved.plan.inbox.conflicts.iter();
         let mut closed = closed.map(|(_, conflict)| conflict);
         let conflict = closed
@@ -218,6 +223,7 @@ impl Push {
     ) -> Result<(RestoreStatus, Option<ServerCopy>), CallError> {
         let key = &request.key;
         let mutation = restoration(request);
+        let mark = mark(request.number, mutation);
         let context = self.context(&request.device, request.now);
         let batch = self.store.begin(&request.scope).await?;
         let held = async {
@@ -227,7 +233,7 @@ impl Push {
             }
         };
         let (standing, held) = tokio::try_join!(batch.read_standing(&request.device), held)?;
-        if let Err(problem) = admit(&standing, Wanted::Write(None), &request.gate, request.now) {
+        if let Err(problem) = admit(&standing, Wanted::Write(mark), &request.gate, request.now) {
             return Err(batch.refuse(problem).await);
         }
         let snapshot = batch
@@ -245,7 +251,7 @@ impl Push {
         match restored.status {
             RestoreStatus::Restored | RestoreStatus::Moved => {
                 let info = DeviceInfo::default();
-                let author = self.author(&request.device, &info, request.now);
+                let author = self.author(&request.device, &info, mark, request.now);
                 self.commit(batch, &request.scope, &restored.plan, &author)
                     .await?;
             }
@@ -298,6 +304,10 @@ fn told_to(device: &DeviceId, copy: ServerCopy) -> ServerCopy {
 
 fn expected(field: &'static str, expected: &'static str) -> Refusal {
     Refusal::Invalid(vec![FieldProblem { field, expected }])
+}
+
+fn mark(number: Option<BatchNumber>, decision: MutationId) -> Option<BatchMark> {
+    number.map(|number| BatchMark::of_decision(number, decision))
 }
 
 fn decision(request: &ResolveRequest) -> Decision {

@@ -52,7 +52,7 @@ pub struct Author<'a> {
     /// Devices the scope may have.
     pub devices_max: i64,
     /// Which of its batches this is; `None`: it does not count them.
-    pub mark: Option<&'a BatchMark>,
+    pub mark: Option<BatchMark>,
 }
 
 /// Whether the device of a batch is one of its scope's.

@@ -103,6 +103,7 @@ async fn check_all_calls(device: &mut Device) {
         entity_id: id,
         source: Some(restore_version_request::Source::Version(1)),
         expected_version: 1,
+        ..RestoreVersionRequest::default()
     });
     check_deleted("RestoreVersion", &restored.await.expect_err("not taken"));
     let deleted = device.list_deleted(ListDeletedRequest::default()).await;

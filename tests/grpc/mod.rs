@@ -14,6 +14,7 @@ mod bad_input;
 mod catalog;
 mod clones;
 mod convergence;
+mod counted;
 mod devices;
 mod duplicates;
 mod erasure;

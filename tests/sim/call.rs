@@ -6,25 +6,15 @@ use ironflow_sync::grpc::proto::{
     ResolveConflictRequest, ResolveConflictResponse, SyncRequest, SyncResponse,
 };
 
-/// One call of a device. `batch_number` is the device's own count of what it has sent to be written; it
-/// goes back when the device's data does, and so tells a copy of a device from the device.
+/// One call of a device.
 #[derive(Debug, Clone)]
 pub enum Call {
     /// Pushes a batch.
-    Sync {
-        request: SyncRequest,
-        batch_number: i64,
-    },
+    Sync(SyncRequest),
     /// Asks for a page.
-    Pull {
-        request: PullRequest,
-        batch_number: i64,
-    },
+    Pull(PullRequest),
     /// Tells what the person decided.
-    Resolve {
-        request: ResolveConflictRequest,
-        batch_number: i64,
-    },
+    Resolve(ResolveConflictRequest),
     /// Asks what waits for the person.
     List,
     /// Asks for all about one conflict.

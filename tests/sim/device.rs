@@ -182,13 +182,10 @@ impl Device {
                 false => 0,
             },
             pending_count: self.queue.len() as i32,
+            batch_number: self.count,
             ..SyncRequest::default()
         };
-        let batch_number = self.count;
-        Some(Call::Sync {
-            request,
-            batch_number,
-        })
+        Some(Call::Sync(request))
     }
 
     /// The oldest edits of the queue. A group is not torn apart.
@@ -210,16 +207,15 @@ impl Device {
         if self.batch.is_some() {
             return None;
         }
-        let request = self.decision.clone()?;
+        let decision = self.decision.clone()?;
         if !self.is_counted {
             self.is_counted = true;
             self.count += 1;
         }
-        let batch_number = self.count;
-        Some(Call::Resolve {
-            request,
-            batch_number,
-        })
+        Some(Call::Resolve(ResolveConflictRequest {
+            batch_number: self.count,
+            ..decision
+        }))
     }
 
     /// The call for the next page; `None`: something has to be pushed first.
@@ -236,13 +232,10 @@ impl Device {
             cursor: self.cursor.clone(),
             page_size: setup.page_size,
             include_own: setup.include_own,
+            batch_number: self.count,
             ..PullRequest::default()
         };
-        let batch_number = self.count;
-        Some(Call::Pull {
-            request,
-            batch_number,
-        })
+        Some(Call::Pull(request))
     }
 }
 

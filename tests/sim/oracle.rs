@@ -95,16 +95,16 @@ impl Oracle {
     /// A call was answered, whether or not anybody will hear of it.
     pub fn answered(&mut self, call: &Call, answered: &Answered) {
         match (call, answered) {
-            (Call::Sync { request, .. }, Ok(Reply::Synced(response))) => {
+            (Call::Sync(request), Ok(Reply::Synced(response))) => {
                 self.synced(request, response);
             }
-            (Call::Resolve { request, .. }, Ok(Reply::Resolved(response))) => {
+            (Call::Resolve(request), Ok(Reply::Resolved(response))) => {
                 self.resolved(request, response);
             }
             (_, Err(Failure::CursorReset)) => self.reach("CURSOR_RESET"),
             (_, Err(Failure::DeviceIdReused)) => self.reach("DEVICE_ID_REUSED"),
             // A restored server may have forgotten what the person decides about.
-            (Call::Resolve { .. }, Err(Failure::Invalid(_))) if self.restored => (),
+            (Call::Resolve(_), Err(Failure::Invalid(_))) if self.restored => (),
             (_, Err(Failure::Invalid(field))) => {
                 self.violated(format!("an honest call is INVALID_ARGUMENT: {field}"));
             }
@@ -225,7 +225,7 @@ impl Oracle {
 
     /// A device makes a call: a batch is the same until it is answered.
     pub fn sent(&mut self, place: usize, call: &Call) {
-        let Call::Sync { request, .. } = call else {
+        let Call::Sync(request) = call else {
             return;
         };
         let items = request.items.iter();

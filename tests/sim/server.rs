@@ -14,12 +14,11 @@ use super::call::{Answered, Call, Failure, Reply};
 use super::catalog::{catalog, loaded};
 use super::memory::{Memory, Wish};
 use super::plants::{Plant, Stale};
-use crate::domain::answer::Answer;
 use crate::domain::clock::Millis;
-use crate::domain::conflict::{ConflictId, InboxWrites};
-use crate::domain::item::{Item, ItemRules, RawItem, Rejection, RejectionCode, Sender, Submission};
+use crate::domain::conflict::ConflictId;
+use crate::domain::item::{Item, ItemRules, RawItem, Sender, Submission};
 use crate::domain::json::Json;
-use crate::domain::plan::{Plan, Snapshot, plan};
+use crate::domain::plan::{Plan, plan};
 use crate::domain::resolve::{Choice, ResolveStatus};
 use crate::domain::scope::{DeviceId, UserId};
 use crate::domain::version::{Revision, Version};
@@ -102,8 +101,8 @@ impl Server {
     /// Answers a call.
     pub fn call(&mut self, call: &Call) -> Answered {
         let next = match call {
-            Call::Sync { request, .. } => Some(request),
-            Call::Pull { .. } | Call::Resolve { .. } | Call::List | Call::Look(_) => None,
+            Call::Sync(request) => Some(request),
+            Call::Pull(_) | Call::Resolve(_) | Call::List | Call::Look(_) => None,
         };
         self.catch_up(next);
         let answered = self.answer(call);
@@ -115,32 +114,24 @@ impl Server {
 
     fn answer(&mut self, call: &Call) -> Answered {
         match call {
-            Call::Sync {
-                request,
-                batch_number,
-            } => {
+            Call::Sync(request) => {
                 let digest: Vec<&str> = request
                     .items
                     .iter()
                     .map(|item| item.mutation_id.as_str())
                     .collect();
-                let again = self.count(&request.device_id, *batch_number, digest.join(" "))?;
+                let again =
+                    self.count(&request.device_id, request.batch_number, digest.join(" "))?;
                 Ok(Reply::Synced(self.sync(request, again)))
             }
-            Call::Pull {
-                request,
-                batch_number,
-            } => {
-                self.is_newest(&request.device_id, *batch_number)?;
+            Call::Pull(request) => {
+                self.is_newest(&request.device_id, request.batch_number)?;
                 self.page(request).map(Reply::Page)
             }
-            Call::Resolve {
-                request,
-                batch_number,
-            } => {
+            Call::Resolve(request) => {
                 if !self.has(Plant::DecisionsUncounted) {
                     let digest = format!("{request:?}");
-                    self.count(&request.device_id, *batch_number, digest)?;
+                    self.count(&request.device_id, request.batch_number, digest)?;
                 }
                 let resolved = self.resolve(request)?;
                 Ok(Reply::Resolved(Box::new(resolved)))
@@ -200,7 +191,7 @@ impl Server {
         let mut plan = plan(&snapshot, &batch, &context);
         self.distort(&mut plan, &batch);
         if again && !self.has(Plant::RepeatsDecidedAfresh) {
-            put_off_what_is_new(&mut plan, &snapshot, &batch);
+            plan = plan.repeated(&snapshot, &batch);
         }
         let answers = plan.answers.clone();
         self.commit(plan, &device);
@@ -278,28 +269,6 @@ impl Server {
             duplicate: resolved.other.map(answers::copy),
         })
     }
-}
-
-/// A counted batch that comes again writes nothing more. Its device may have gone on, or be two: of what it
-/// writes now one of them would never hear, as its own writes are left out of its pages. What is due to be
-/// written comes again with the next number.
-fn put_off_what_is_new(plan: &mut Plan, snapshot: &Snapshot, batch: &[Submission]) {
-    if plan.writes.is_empty() && plan.inbox.is_empty() {
-        return;
-    }
-    for (answer, submission) in plan.answers.iter_mut().zip(batch) {
-        if let Ok(item) = &submission.item
-            && !snapshot
-                .written
-                .contains_key(&(item.key.clone(), item.mutation))
-        {
-            let message = "items: expected edits that wait, in a batch with the next number";
-            *answer = Answer::Rejected(Rejection::new(RejectionCode::RetryLater, message));
-        }
-    }
-    plan.writes.clear();
-    plan.inbox = InboxWrites::default();
-    plan.last_revision = snapshot.revision;
 }
 
 fn device(id: &str) -> DeviceId {

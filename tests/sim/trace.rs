@@ -37,11 +37,9 @@ impl Trace {
 
 fn asked(call: &Call) -> String {
     match call {
-        Call::Sync {
-            request,
-            batch_number,
-        } => {
-            let mut text = format!("{} pushes batch {batch_number}", request.device_id);
+        Call::Sync(request) => {
+            let (device, number) = (&request.device_id, request.batch_number);
+            let mut text = format!("{device} pushes batch {number}");
             for item in &request.items {
                 let data = String::from_utf8_lossy(&item.data);
                 let _ = write!(
@@ -56,20 +54,15 @@ fn asked(call: &Call) -> String {
             }
             text
         }
-        Call::Pull {
-            request,
-            batch_number,
-        } => {
+        Call::Pull(request) => {
             let from = match request.cursor.as_str() {
                 "" => "the beginning",
                 _ => "its cursor",
             };
-            format!("{} reads from {from} ({batch_number})", request.device_id)
+            let (device, number) = (&request.device_id, request.batch_number);
+            format!("{device} reads from {from} ({number})")
         }
-        Call::Resolve {
-            request,
-            batch_number,
-        } => format!("{request:?} ({batch_number})"),
+        Call::Resolve(request) => format!("{request:?}"),
         Call::List => "what waits?".to_owned(),
         Call::Look(request) => format!("what is {}?", request.conflict_id),
     }
