@@ -14,6 +14,7 @@ mod canaries;
 mod commands;
 mod embedded;
 mod examples;
+mod faults;
 mod fuzz;
 mod grpc;
 mod hostile;

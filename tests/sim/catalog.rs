@@ -7,11 +7,10 @@ use uuid::Uuid;
 
 use super::device::Key;
 use super::server::BEGINNING;
-use crate::domain::catalog::{Catalog, DuplicateRule, TypeRules};
+use crate::domain::catalog::Catalog;
 use crate::domain::clock::Millis;
 use crate::domain::entity::{Content, Document, EntityKey, EntityType, MutationId, Stored};
 use crate::domain::json::Json;
-use crate::domain::policy::{OnOverlap, Policy};
 use crate::domain::scope::DeviceId;
 use crate::domain::version::Version;
 
@@ -25,35 +24,13 @@ pub const ENTITIES: [&str; 12] = [
 pub const WORKOUTS: [usize; 2] = [10, 11];
 
 /// The library's entity.
-const LOADED: usize = 9;
+pub const LOADED: usize = 9;
 
-/// How far apart two workouts may begin that are one recorded twice.
-const TOLERANCE_MS: i64 = 1_000;
+/// The types of a history. The real service reads the same file.
+pub const CATALOG: &str = include_str!("catalog.toml");
 
 pub fn catalog() -> Catalog {
-    let fields = |on_overlap| TypeRules::with(Policy::MergeFields { on_overlap });
-    let library = TypeRules {
-        shared: true,
-        ..TypeRules::with(Policy::ServerAuthoritative)
-    };
-    let workout = TypeRules {
-        duplicates: Some(DuplicateRule {
-            time_keys: vec!["date".into()],
-            tolerance_ms: TOLERANCE_MS,
-        }),
-        ..TypeRules::with(Policy::Ask)
-    };
-    let key = "days".into();
-    Catalog::new([
-        ("asked", TypeRules::with(Policy::Ask)),
-        ("latest", TypeRules::with(Policy::LastWriteWins)),
-        ("fields", fields(OnOverlap::Latest)),
-        ("strict", fields(OnOverlap::Ask)),
-        ("largest", TypeRules::with(Policy::MergeMax)),
-        ("days", TypeRules::with(Policy::LatestPerKey { key })),
-        ("library", library),
-        ("workout", workout),
-    ])
+    Catalog::parse(CATALOG, &|_| Err("no file".to_owned())).expect("a catalog")
 }
 
 /// The entity with this number, as a device names it.

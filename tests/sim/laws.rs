@@ -180,6 +180,7 @@ fn is_writer(tables: &Tables<'_>, key: &EntityKey, item: &SyncItem, result: &Syn
     row.is_some_and(|row| row.new.mutation.0.to_string() == item.mutation_id)
 }
 
+/// JSON that was stored is written in another way than it came.
 fn same(first: &SyncResult, again: &SyncResult) -> bool {
     let said = |result: &SyncResult| {
         (
@@ -187,7 +188,7 @@ fn same(first: &SyncResult, again: &SyncResult) -> bool {
             result.resolution,
             result.server_version,
             result.server_deleted,
-            result.server_data.clone(),
+            Json::from_device(&result.server_data).ok(),
         )
     };
     said(first) == said(again)

@@ -2,13 +2,13 @@
 //! clocks, copied and restored devices, a restored server. docs/testing.md tells how to run more of them.
 
 mod answers;
-mod call;
-mod catalog;
-mod device;
-mod history;
+pub mod call;
+pub mod catalog;
+pub mod device;
+pub mod history;
 mod laws;
 pub mod memory;
-mod oracle;
+pub mod oracle;
 mod page;
 mod people;
 mod plants;
@@ -16,5 +16,5 @@ mod seeds;
 mod server;
 mod shrink;
 mod text;
-mod trace;
-mod world;
+pub mod trace;
+pub mod world;

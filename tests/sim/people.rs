@@ -9,15 +9,15 @@ use super::catalog::{ENTITIES, entity};
 use super::device::Key;
 use super::history::Touch;
 use super::server::BEGINNING;
-use super::world::{CALLS_MAX, Place, World};
+use super::world::{CALLS_MAX, Peer, Place, World};
 
-impl World {
+impl<P: Peer> World<P> {
     /// A person edits an entity.
     pub fn edit(&mut self, place: usize, touch: Touch, group_id: String) {
         let key = entity(touch.entity % ENTITIES.len());
         let number = self.names.next();
         let Place { device, setup, .. } = &mut self.places[place];
-        let clock_ms = self.server.now.0 + setup.clock_ms;
+        let clock_ms = self.peer.now_ms() + setup.clock_ms;
         let (shown, base) = device.shown(&key);
         let data = match (touch.field, shown) {
             (None, None) if base == 0 => return,

@@ -12,8 +12,10 @@ use uuid::Uuid;
 use super::answers;
 use super::call::{Answered, Call, Failure, Reply};
 use super::catalog::{catalog, loaded};
+use super::history::Fate;
 use super::memory::{Memory, Wish};
 use super::plants::{Plant, Stale};
+use super::world::Peer;
 use crate::domain::clock::Millis;
 use crate::domain::conflict::ConflictId;
 use crate::domain::item::{Item, ItemRules, RawItem, Sender, Submission};
@@ -73,33 +75,12 @@ impl Server {
         }
     }
 
-    pub fn backup(&self) -> Backup {
-        Backup {
-            memory: self.memory.clone(),
-            marks: self.marks.clone(),
-            epoch: self.epoch,
-        }
-    }
-
-    /// Goes back to a backup, and begins a new epoch, as the operator's manual says.
-    pub fn restore(&mut self, backup: &Backup) {
-        self.memory = backup.memory.clone();
-        self.marks = backup.marks.clone();
-        self.stale = Stale::default();
-        self.served = Revision::default();
-        self.lives += 1;
-        self.epoch = match self.has(Plant::EpochStays) {
-            true => backup.epoch,
-            false => Uuid::from_u128(self.lives),
-        };
-    }
-
     pub(super) fn has(&self, plant: Plant) -> bool {
         self.plant == Some(plant)
     }
 
     /// Answers a call.
-    pub fn call(&mut self, call: &Call) -> Answered {
+    fn call(&mut self, call: &Call) -> Answered {
         let next = match call {
             Call::Sync(request) => Some(request),
             Call::Pull(_) | Call::Resolve(_) | Call::List | Call::Look(_) => None,
@@ -268,6 +249,62 @@ impl Server {
             server: resolved.copy.map(answers::copy),
             duplicate: resolved.other.map(answers::copy),
         })
+    }
+}
+
+impl Peer for Server {
+    type Backup = Backup;
+
+    fn now_ms(&self) -> i64 {
+        self.now.0
+    }
+
+    fn pass(&mut self, ms: i64) {
+        self.now.0 += ms;
+    }
+
+    fn deliver(&mut self, call: &Call, fate: Fate) -> Vec<Answered> {
+        let times = match fate {
+            Fate::RequestLost | Fate::Held => 0,
+            Fate::Fine | Fate::ReplyLost => 1,
+            Fate::Twice | Fate::Echoed => 2,
+        };
+        (0..times).map(|_| self.call(call)).collect()
+    }
+
+    fn backup(&mut self) -> Backup {
+        Backup {
+            memory: self.memory.clone(),
+            marks: self.marks.clone(),
+            epoch: self.epoch,
+        }
+    }
+
+    /// And begins a new epoch, as the operator's manual says.
+    fn restore(&mut self, backup: &Backup) {
+        self.memory = backup.memory.clone();
+        self.marks = backup.marks.clone();
+        self.stale = Stale::default();
+        self.served = Revision::default();
+        self.lives += 1;
+        self.epoch = match self.has(Plant::EpochStays) {
+            true => backup.epoch,
+            false => Uuid::from_u128(self.lives),
+        };
+    }
+
+    fn memory(&mut self) -> Memory {
+        self.memory.clone()
+    }
+
+    fn open_book(&self) -> Option<(&Memory, Revision)> {
+        Some((&self.memory, self.served))
+    }
+
+    fn heal(&mut self) {}
+
+    fn watchers_are_current(&mut self, _: &Memory) -> Result<(), String> {
+        Ok(())
     }
 }
 

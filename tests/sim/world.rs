@@ -4,10 +4,12 @@
 use super::call::{Answered, Call, Failure, Reply};
 use super::device::{Around, Device, Names, Setup};
 use super::history::{Fate, History, Step};
+use super::memory::Memory;
 use super::oracle::{Notes, Oracle};
 use super::plants::Plant;
-use super::server::{Backup, Server};
+use super::server::Server;
 use super::trace::Trace;
+use crate::domain::version::Revision;
 
 /// Calls of one sync: beyond that a device is stuck.
 pub const CALLS_MAX: usize = 400;
@@ -23,10 +25,40 @@ pub struct Outcome {
     pub trace: String,
 }
 
-/// Runs a history.
+/// What the devices of a history talk to, and what lies between.
+pub trait Peer {
+    /// What a backup of the server holds.
+    type Backup: Clone;
+
+    /// The server's clock.
+    fn now_ms(&self) -> i64;
+    /// Time passes.
+    fn pass(&mut self, ms: i64);
+    /// A call meets its fate; the answers that are known to have been given, in order.
+    fn deliver(&mut self, call: &Call, fate: Fate) -> Vec<Answered>;
+    /// Saves the server's data.
+    fn backup(&mut self) -> Self::Backup;
+    /// Goes back to what was saved.
+    fn restore(&mut self, backup: &Self::Backup);
+    /// What the server holds.
+    fn memory(&mut self) -> Memory;
+    /// What it holds, and how far a cursor has led by now, where that can be looked at after each call.
+    fn open_book(&self) -> Option<(&Memory, Revision)>;
+    /// From now on nothing goes wrong any more.
+    fn heal(&mut self);
+    /// Waits until everybody who watches has it all; what is wrong, if they never have.
+    fn watchers_are_current(&mut self, memory: &Memory) -> Result<(), String>;
+}
+
+/// Runs a history over the core.
 pub fn run(history: &History, plant: Option<Plant>, trace: Trace) -> Outcome {
+    play(history, Server::new(plant), plant, trace)
+}
+
+/// Plays a history with a server.
+pub fn play<P: Peer>(history: &History, peer: P, plant: Option<Plant>, trace: Trace) -> Outcome {
     let mut world = World {
-        server: Server::new(plant),
+        peer,
         server_backup: None,
         places: Vec::new(),
         held: Vec::new(),
@@ -37,7 +69,7 @@ pub fn run(history: &History, plant: Option<Plant>, trace: Trace) -> Outcome {
     };
     for step in &history.0 {
         world.trace.line(|| step.to_string());
-        world.server.now.0 += STEP_MS;
+        world.peer.pass(STEP_MS);
         world.step(step);
     }
     world.heal();
@@ -54,9 +86,9 @@ pub struct Place {
     backup: Option<Device>,
 }
 
-pub struct World {
-    pub server: Server,
-    server_backup: Option<(Backup, Notes)>,
+pub struct World<P: Peer> {
+    pub peer: P,
+    server_backup: Option<(P::Backup, Notes)>,
     pub places: Vec<Place>,
     /// Calls that are under way for long.
     held: Vec<Call>,
@@ -66,7 +98,7 @@ pub struct World {
     plant: Option<Plant>,
 }
 
-impl World {
+impl<P: Peer> World<P> {
     fn step(&mut self, step: &Step) {
         match step.place() {
             Some(place) if place < self.places.len() => self.on_device(step, place),
@@ -89,16 +121,16 @@ impl World {
                     backup: None,
                 });
             }
-            Step::Wait(ms) => self.server.now.0 += ms,
+            Step::Wait(ms) => self.peer.pass(*ms),
             Step::ServerBackup => {
-                self.server_backup = Some((self.server.backup(), self.oracle.notes()));
+                self.server_backup = Some((self.peer.backup(), self.oracle.notes()));
             }
             Step::ServerRestore => {
                 if let Some((backup, notes)) = self.server_backup.clone() {
-                    self.oracle.restoring(&self.server.memory, notes);
-                    self.server.restore(&backup);
+                    self.oracle.restoring(&self.peer.memory(), notes);
+                    self.peer.restore(&backup);
                     let devices = self.places.iter().map(|place| &place.device);
-                    self.oracle.restored(&self.server.memory, devices);
+                    self.oracle.restored(&self.peer.memory(), devices);
                 }
             }
             Step::Arrive(which) if !self.held.is_empty() => {
@@ -187,7 +219,7 @@ impl World {
 
     /// What a device sends next.
     fn next_push(&mut self, place: usize) -> Option<Call> {
-        let now = self.server.now.0;
+        let now = self.peer.now_ms();
         let Place { device, setup, .. } = &mut self.places[place];
         let mut around = Around {
             names: &mut self.names,
@@ -201,41 +233,42 @@ impl World {
     /// A call, the way there and the way back.
     fn exchange(&mut self, place: usize, call: &Call, fate: Fate, person: u32) {
         self.oracle.sent(place, call);
-        let answered = match fate {
-            Fate::Fine => self.serve(call),
-            Fate::RequestLost => Err(Failure::Unreachable),
-            Fate::ReplyLost => {
-                let _ = self.serve(call);
-                Err(Failure::Unreachable)
-            }
-            Fate::Twice => {
-                let _ = self.serve(call);
-                self.serve(call)
-            }
-            Fate::Echoed => {
-                let first = self.serve(call);
-                let _ = self.serve(call);
-                first
-            }
+        let mut answers = self.deliver(call, fate).into_iter();
+        let heard = match fate {
+            Fate::Fine | Fate::Twice => answers.next_back(),
+            Fate::Echoed => answers.next(),
+            Fate::RequestLost | Fate::ReplyLost => None,
             Fate::Held => {
                 self.held.push(call.clone());
-                Err(Failure::Unreachable)
+                None
             }
         };
-        self.hear(place, answered, person);
+        self.hear(place, heard.unwrap_or(Err(Failure::Unreachable)), person);
     }
 
     pub fn serve(&mut self, call: &Call) -> Answered {
-        let answered = self.server.call(call);
-        self.trace.exchange(call, &answered);
-        self.oracle.answered(call, &answered);
-        self.oracle.holds(&self.server.memory, self.server.served);
-        answered
+        let answers = self.deliver(call, Fate::Fine);
+        answers
+            .into_iter()
+            .next()
+            .unwrap_or(Err(Failure::Unreachable))
+    }
+
+    fn deliver(&mut self, call: &Call, fate: Fate) -> Vec<Answered> {
+        let answers = self.peer.deliver(call, fate);
+        for answered in &answers {
+            self.trace.exchange(call, answered);
+            self.oracle.answered(call, answered);
+        }
+        if let Some((memory, served)) = self.peer.open_book() {
+            self.oracle.holds(memory, served);
+        }
+        answers
     }
 
     fn hear(&mut self, place: usize, answered: Answered, person: u32) {
         self.oracle.heard(place, &answered);
-        let now = self.server.now.0;
+        let now = self.peer.now_ms();
         let Place { device, setup, .. } = &mut self.places[place];
         if let Err(Failure::CursorReset | Failure::DeviceIdReused) = &answered {
             // A deletion of what a restored server has never heard of leaves nothing behind (rule 2).
@@ -280,6 +313,7 @@ impl World {
     }
 
     fn heal(&mut self) {
+        self.peer.heal();
         while !self.held.is_empty() {
             let call = self.held.remove(0);
             let _ = self.serve(&call);
@@ -299,12 +333,15 @@ impl World {
         self.is_silent();
         let devices = self.places.iter().map(|place| place.device.clone());
         let devices: Vec<Device> = devices.collect();
-        self.oracle.finish(&devices, &self.server.memory);
+        let memory = self.peer.memory();
+        self.oracle.finish(&devices, &memory);
+        let current = self.peer.watchers_are_current(&memory);
+        self.oracle.violations.extend(current.err());
     }
 
     /// Another sync of everybody: there is nothing to send and nothing to hear.
     fn is_silent(&mut self) {
-        let before = self.server.memory.revision;
+        let before = self.peer.memory().revision;
         for place in 0..self.places.len() {
             if let Some(call) = self.next_push(place) {
                 let loud = format!("{place} has something to push in the end: {call:?}");
@@ -320,7 +357,7 @@ impl World {
                 }
             }
         }
-        if self.server.memory.revision != before {
+        if self.peer.memory().revision != before {
             let loud = "the last sync is not silent".to_owned();
             self.oracle.violations.push(loud);
         }

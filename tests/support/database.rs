@@ -86,6 +86,26 @@ impl TestDatabase {
         format!("host='{host}' port={port} user='{user}' dbname='{name}' password='{password}'")
     }
 
+    /// Copies it while nobody is connected.
+    pub async fn copy_to(&self, name: &str) {
+        let own = self.config.get_dbname().expect("named");
+        let copy = format!("create database {name} template {own}");
+        let client = connect(&self.admin).await;
+        client.batch_execute(&copy).await.expect("a copy");
+    }
+
+    /// Puts a copy in its place.
+    pub async fn replace_by(&self, name: &str) {
+        let own = self.config.get_dbname().expect("named");
+        let client = connect(&self.admin).await;
+        for statement in [
+            format!("drop database {own} with (force)"),
+            format!("create database {own} template {name}"),
+        ] {
+            client.batch_execute(&statement).await.expect("replaced");
+        }
+    }
+
     /// A plain connection to it.
     pub async fn client(&self) -> Client {
         connect(&self.config).await

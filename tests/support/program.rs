@@ -60,6 +60,16 @@ impl Program {
         format!("http://{}", self.address)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a process id"))
+    }
+
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child").is_none()
+    }
+
     /// Ends it as the kernel does when memory runs out.
     pub fn kill(&mut self) {
         self.child.kill().expect("it runs");
@@ -134,8 +144,7 @@ impl Program {
 
     /// Asks it to stop, and waits: how it ended, what it had printed and logged by then.
     pub fn stop(mut self) -> (ExitStatus, String, String) {
-        let pid = i32::try_from(self.child.id()).expect("a process id");
-        kill(Pid::from_raw(pid), Signal::SIGTERM).expect("it runs");
+        kill(self.pid(), Signal::SIGTERM).expect("it runs");
         self.out.read_to_string(&mut self.printed).expect("text");
         let status = self.child.wait().expect("it ends");
         (status, self.printed.clone(), self.log())
