@@ -3,6 +3,7 @@
 mod account;
 mod catalog;
 mod compact;
+mod demo;
 mod device;
 mod library;
 mod secret;
@@ -48,9 +49,10 @@ enum CommandError {
 
 /// Runs the command the configuration names.
 pub async fn run(config: Config) -> Result<(), Box<dyn Error>> {
-    telemetry::start(&config.log)?;
+    telemetry::start(config.log())?;
     match config.command.clone().unwrap_or(Command::Serve) {
         Command::Serve => serve(&config).await,
+        Command::Demo(demo) => demo::run(&config, &demo).await,
         Command::Migrate => migrate_only(&config).await,
         Command::NewEpoch => new_epoch(&config).await,
         Command::Catalog { command } => catalog::run(&config, command),

@@ -2,6 +2,7 @@
 
 mod account;
 mod auth;
+mod demo;
 mod limits;
 mod subscription;
 mod tls;
@@ -10,17 +11,21 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use account::AccountCommand;
 pub use auth::{Auth, Preset, SignatureAlgorithm};
+pub use demo::{Demo, Side};
 pub use limits::Limits;
 pub use subscription::{Subscription, SubscriptionMode};
 pub use tls::Tls;
 
+/// The name of the program, and of its data folder in the usual places.
+const NAME: &str = "ironflow-sync";
+
 /// The sync backend of offline-first workout apps.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "ironflow-sync", version)]
+#[command(name = NAME, version)]
 pub struct Config {
     /// What to do; nothing means `serve`.
     #[command(subcommand)]
@@ -55,15 +60,36 @@ pub struct Config {
     /// How long what is no longer current is kept.
     #[command(flatten)]
     pub compaction: Compaction,
-    /// What to log: a level, or directives such as ironflow_sync=debug,warn
-    #[arg(
-        long,
-        env = "IRONFLOW_LOG",
-        default_value = "info",
-        global = true,
-        help_heading = "Logs"
-    )]
-    pub log: String,
+    /// What to log: a level, or directives such as ironflow_sync=debug,warn [default: info; the demo: warn]
+    #[arg(long, env = "IRONFLOW_LOG", global = true, help_heading = "Logs")]
+    log: Option<String>,
+}
+
+impl Config {
+    /// What to log. The demo tells its story itself, and logs only what is wrong.
+    pub fn log(&self) -> &str {
+        let is_demo = matches!(self.command, Some(Command::Demo(_)));
+        let default = if is_demo { "warn" } else { "info" };
+        self.log.as_deref().unwrap_or(default)
+    }
+
+    /// The defaults, whatever the arguments and the environment say, with a private database in
+    /// `data_dir`. Only where the programs of Postgres are stays as it is.
+    pub fn defaults_in(&self, data_dir: &Path) -> Result<Self, clap::Error> {
+        let command = Self::command().mut_args(|argument| argument.env(None::<&'static str>));
+        let matches = command.try_get_matches_from([NAME])?;
+        let mut config = Self::from_arg_matches(&matches)?;
+        config.database.data_dir = Some(data_dir.to_owned());
+        config.database.postgres_bin = self.database.postgres_bin.clone();
+        config.database.search_path = self.database.search_path.clone();
+        Ok(config)
+    }
+}
+
+/// How this program was called, for lines that are to be typed.
+pub fn program() -> String {
+    let called = std::env::args_os().next().unwrap_or_else(|| NAME.into());
+    called.to_string_lossy().into_owned()
 }
 
 /// The subcommands.
@@ -71,6 +97,8 @@ pub struct Config {
 pub enum Command {
     /// Run the service (the default)
     Serve,
+    /// See it work: two devices of one lifter go offline, disagree and agree again, on a database of their own
+    Demo(Demo),
     /// Bring the database's tables up to date, and stop
     Migrate,
     /// Begin a new life of the database after restoring a backup: devices start again, and lose nothing
@@ -216,7 +244,6 @@ pub struct Database {
 impl Database {
     /// The data folder: the one asked for, or the usual place for this account.
     pub fn data_dir(&self) -> PathBuf {
-        const NAME: &str = "ironflow-sync";
         if let Some(dir) = &self.data_dir {
             return dir.clone();
         }
@@ -316,8 +343,6 @@ impl Compaction {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

@@ -9,7 +9,8 @@
 //! how much, [`admission`] and [`places`]. [`tls`] encrypts what is said.
 //!
 //! The onlys, checked by `tests/architecture.rs`: only `domain` decides; only `store` speaks SQL;
-//! only `grpc` and `server` know tonic and prost; only `config` reads the environment; only
+//! only `grpc` and `server` know tonic and prost (and the app of the demo, as a client); only `config`
+//! reads the environment; only
 //! `server` spawns long-lived tasks; only `push` writes entities (`retention` empties old versions);
 //! only the edge reads the clock, below it `now` is an argument.
 

@@ -83,6 +83,7 @@ const IMPORTS: [(&str, &[&str]); 27] = [
             "erasure",
             "export",
             "feed",
+            "grpc",
             "keyring",
             "places",
             "postgres",
@@ -100,8 +101,8 @@ const IMPORTS: [(&str, &[&str]); 27] = [
 const ONLYS: [(&str, &[&str], &str); 23] = [
     (
         "tonic",
-        &["grpc", "server", "connections"],
-        "only grpc, server and connections know gRPC",
+        &["grpc", "server", "connections", "commands/demo/device"],
+        "only grpc, server and connections know gRPC, and the app of the demo",
     ),
     ("prost", &["grpc"], "only grpc knows protobuf"),
     (
@@ -174,8 +175,8 @@ const ONLYS: [(&str, &[&str], &str); 23] = [
     ),
     (
         "thread::",
-        &["postgres", "server"],
-        "only server and the private Postgres run on their own",
+        &["postgres", "server", "commands/demo/question"],
+        "only server, the private Postgres and whoever waits for a person run on their own",
     ),
     ("store::batch", &["push"], "only push writes entities"),
     (

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine;
@@ -70,7 +70,7 @@ pub struct Serving {
 
 impl Serving {
     /// Starts it and reads its start-up message, up to the call to paste.
-    fn start(mut command: Command) -> Self {
+    pub fn start(mut command: Command) -> Self {
         Self::start_until(&mut command, |line| line.starts_with("grpcurl"))
     }
 
@@ -117,6 +117,12 @@ impl Serving {
     pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id()).expect("a process id");
         kill(Pid::from_raw(pid), signal).expect("it runs");
+    }
+
+    /// Asks it to end, and says how it did.
+    pub fn end(mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.child.wait().expect("it ends")
     }
 
     /// A device of the user of the start-up message.
@@ -196,7 +202,7 @@ fn from_base64(text: &str) -> Vec<u8> {
 }
 
 /// Waits for a condition another process brings about.
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < PATIENCE, "{what}");

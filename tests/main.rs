@@ -1,7 +1,7 @@
 //! All tests of the service, in one binary. Where to look: `accounts` what an operator does with one,
 //! `architecture` the rules of the house,
-//! `canaries` what must not be seen, `commands` the program, `embedded` the private Postgres, `store` what
-//! lies below gRPC, `grpc` the service as a device sees it, `hostile` requests made to do harm, `sim` whole
+//! `canaries` what must not be seen, `commands` the program, `demo` its demo, `embedded` the private Postgres,
+//! `store` what lies below gRPC, `grpc` the service as a device sees it, `hostile` requests made to do harm, `sim` whole
 //! histories of devices over the core, `killed` kill -9 of everything, `library` shared reference data,
 //! `examples` the examples, `tokens` who may call, `tls` encryption, towards callers and towards Postgres.
 
@@ -12,6 +12,7 @@ mod accounts;
 mod architecture;
 mod canaries;
 mod commands;
+mod demo;
 mod embedded;
 mod examples;
 mod faults;
