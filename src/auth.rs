@@ -140,10 +140,16 @@ mod tests {
     fn a_token_counts_from_nbf_to_exp_with_half_a_minute_of_leeway() {
         let rules = Rules::default();
         for exp in [json!(NOW_S - 31), json!(0), json!(-1), json!(-1e300)] {
-            refused(&rules, but("exp", exp), "expired");
+            let outdated = verified(&rules, &but("exp", exp.clone())).expect_err("too late");
+            assert!(
+                matches!(outdated, Refusal::TokenOutdated { .. }),
+                "{exp}: {outdated}"
+            );
         }
         refused(&rules, but("nbf", json!(NOW_S + 31)), "not valid yet");
         refused(&rules, but("nbf", json!(1e300)), "not valid yet");
+        let outdated = verified(&rules, &but("exp", json!(NOW_S - 31)));
+        assert_eq!(outdated, Err(Refusal::TokenOutdated { ago_s: 31 }));
         for (name, time) in [
             ("exp", json!(NOW_S - 29)),
             ("exp", json!(NOW_S as f64 + 0.5)),

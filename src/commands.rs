@@ -10,7 +10,8 @@ mod secret;
 mod welcome;
 
 use std::error::Error;
-use std::io::Write;
+use std::io::{self, ErrorKind, Write};
+use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use thiserror::Error as ThisError;
@@ -38,10 +39,13 @@ const TRIAL_TOKEN_HOURS: u32 = 30 * 24;
 /// Why a command failed, for people.
 #[derive(Debug, ThisError)]
 enum CommandError {
-    #[error("{address} can not be listened on; choose another with IRONFLOW_LISTEN or --listen")]
+    #[error(
+        "{address} can not be listened on ({error}): {}",
+        advice(address, error)
+    )]
     Listen {
-        address: std::net::SocketAddr,
-        source: std::io::Error,
+        address: SocketAddr,
+        error: io::Error,
     },
     #[error("--user: expected a user id of 1-{USER_ID_BYTES_MAX} bytes without NUL")]
     User,
@@ -69,7 +73,7 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     let address = config.listen.listen;
     let listener = TcpListener::bind(address)
         .await
-        .map_err(|source| CommandError::Listen { address, source })?;
+        .map_err(|error| CommandError::Listen { address, error })?;
     let address = listener.local_addr()?;
     // Listen to signals from here on: none may kill a half-started service.
     let shutdown = shutdown_signal()?;
@@ -171,8 +175,10 @@ impl Database {
         let connections_max = usize::from(settings.database_connections_max);
         if let Some(url) = &settings.database_url {
             let address = Address::parse(url)?;
+            let store = Store::new(address, connections_max)?;
+            store.reach().await?;
             return Ok(Self {
-                store: Store::new(address, connections_max)?,
+                store,
                 cluster: None,
             });
         }
@@ -206,7 +212,7 @@ impl Database {
 }
 
 /// Ends with the first SIGTERM or SIGINT.
-fn shutdown_signal() -> Result<impl Future<Output = ()>, std::io::Error> {
+fn shutdown_signal() -> Result<impl Future<Output = ()>, io::Error> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     Ok(async move {
@@ -215,6 +221,26 @@ fn shutdown_signal() -> Result<impl Future<Output = ()>, std::io::Error> {
             _ = interrupt.recv() => (),
         }
     })
+}
+
+/// Why an address can not be listened on, and what to type.
+fn advice(address: &SocketAddr, error: &io::Error) -> String {
+    let (ip, port) = (address.ip(), address.port());
+    let free = SocketAddr::new(ip, 0);
+    match error.kind() {
+        ErrorKind::AddrInUse => format!(
+            "another program does, maybe another ironflow-sync. To see which: ss -ltnp 'sport = :{port}'  \
+             Or take a free port: --listen {free}"
+        ),
+        ErrorKind::PermissionDenied => {
+            format!("ports below 1024 are for root alone. Take a free one above: --listen {free}")
+        }
+        ErrorKind::AddrNotAvailable => format!(
+            "this machine does not have the address {ip}. Take one it has: --listen 127.0.0.1:{port}, or \
+             --listen 0.0.0.0:{port} for all of them"
+        ),
+        _ => "choose another with --listen or IRONFLOW_LISTEN".to_owned(),
+    }
 }
 
 fn trial_user() -> Result<UserId, CommandError> {
@@ -235,6 +261,6 @@ fn hours_from_now(hours: u32) -> Millis {
 
 /// Prints for people or pipes; nobody reading is no error.
 fn print(text: &str) {
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }

@@ -17,12 +17,23 @@ use crate::domain::standing::Problem;
 pub enum Refusal {
     /// No token, or not exactly one.
     #[error(
-        "expected one token: a bearer token in the metadata key authorization, or one in x-jwt-token"
+        "expected one token: a bearer token in the metadata key authorization, or one in x-jwt-token; with \
+         grpcurl: -H 'authorization: Bearer TOKEN'"
     )]
     TokenMissing,
     /// The token is not one of ours, or no longer.
     #[error("expected a valid token: {0}")]
     TokenInvalid(&'static str),
+    /// The token was valid once.
+    #[error(
+        "expected a valid token: it expired {} ago by the server's clock; sign in again, or to try the \
+         service take a new one: ironflow-sync token --user NAME",
+        in_words(*ago_s)
+    )]
+    TokenOutdated {
+        /// How long ago, in seconds.
+        ago_s: u64,
+    },
     /// No key fits the token, as far as the keys are known.
     #[error("expected a valid token: it is signed with a key that is not known")]
     KeyUnknown,
@@ -143,6 +154,16 @@ impl From<Problem> for Refusal {
     }
 }
 
+/// A time span as a person says it: rounded down, in the largest unit it has two of.
+fn in_words(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds} seconds"),
+        120..7_200 => format!("{} minutes", seconds / 60),
+        7_200..172_800 => format!("{} hours", seconds / 3_600),
+        172_800.. => format!("{} days", seconds / 86_400),
+    }
+}
+
 fn named(problems: &[FieldProblem]) -> String {
     let texts: Vec<String> = problems
         .iter()
@@ -183,4 +204,25 @@ pub enum CallError {
     /// Ours.
     #[error(transparent)]
     Failed(#[from] Fault),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_span_is_told_in_the_largest_unit_it_has_two_of() {
+        for (seconds, words) in [
+            (31, "31 seconds"),
+            (119, "119 seconds"),
+            (120, "2 minutes"),
+            (7_199, "119 minutes"),
+            (7_200, "2 hours"),
+            (172_799, "47 hours"),
+            (172_800, "2 days"),
+            (u64::MAX, "213503982334601 days"),
+        ] {
+            assert_eq!(in_words(seconds), words);
+        }
+    }
 }

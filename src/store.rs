@@ -13,6 +13,7 @@ pub mod history;
 pub mod inbox;
 pub mod migrations;
 pub mod page;
+pub mod reach;
 pub mod retention;
 mod session;
 pub mod standing;

@@ -119,6 +119,16 @@ impl Serving {
         kill(Pid::from_raw(pid), signal).expect("it runs");
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        Call::parse(self.message.last().expect("a message")).address
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to end, and says how it did.
     pub fn end(mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);
@@ -349,19 +359,6 @@ fn settings_nobody_could_sign_in_with_are_refused_before_anything_starts() {
         stderr(&url).contains("DATABASE_URL: expected"),
         "{}",
         stderr(&url)
-    );
-}
-
-#[test]
-fn a_port_in_use_is_named_with_the_cure() {
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = taken.local_addr().expect("an address").to_string();
-    let refused = output(&["--listen", &address]);
-    assert_eq!(refused.status.code(), Some(1));
-    let text = stderr(&refused);
-    assert!(
-        text.contains(&address) && text.contains("IRONFLOW_LISTEN"),
-        "{text}"
     );
 }
 

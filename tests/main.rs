@@ -1,7 +1,7 @@
 //! All tests of the service, in one binary. Where to look: `accounts` what an operator does with one,
-//! `architecture` the rules of the house,
-//! `canaries` what must not be seen, `commands` the program, `demo` its demo, `embedded` the private Postgres,
-//! `store` what lies below gRPC, `grpc` the service as a device sees it, `hostile` requests made to do harm, `sim` whole
+//! `architecture` the rules of the house, `canaries` what must not be seen, `commands` the program, `demo` its
+//! demo, `refusals` what a newcomer is told when something is wrong, `embedded` the private Postgres, `store`
+//! what lies below gRPC, `grpc` the service as a device sees it, `hostile` requests made to do harm, `sim` whole
 //! histories of devices over the core, `killed` kill -9 of everything, `library` shared reference data,
 //! `examples` the examples, `tokens` who may call, `tls` encryption, towards callers and towards Postgres.
 
@@ -22,6 +22,7 @@ mod hostile;
 mod killed;
 mod library;
 mod memory;
+mod refusals;
 mod sim;
 mod store;
 mod support;

@@ -70,7 +70,9 @@ impl Rules {
         let now_s = now.0 as f64 / 1000.0;
         let leeway_s = LEEWAY_MS as f64 / 1000.0;
         if expires <= now_s - leeway_s {
-            return Err(Refusal::TokenInvalid("it has expired"));
+            // Its signature is right: whoever has it may know.
+            let ago_s = (now_s - expires) as u64;
+            return Err(Refusal::TokenOutdated { ago_s });
         }
         if let Some(not_before) = claims.get("nbf") {
             let not_before = seconds(Some(not_before)).ok_or(Refusal::TokenInvalid(

@@ -24,7 +24,9 @@ const KEYS_TRIED_MAX: usize = 4;
 
 /// A secret that is too short to be one.
 #[derive(Debug, Error)]
-#[error("expected a secret of at least {SECRET_BYTES_MIN} bytes, got {0}")]
+#[error(
+    "expected a secret of at least {SECRET_BYTES_MIN} bytes, got {0}; make one: openssl rand -hex 32"
+)]
 pub struct WeakSecret(usize);
 
 /// A secret shared with whoever signs tokens (HS256).
@@ -151,7 +153,10 @@ impl Keys {
     fn no_signature(&self, header: &Header) -> Refusal {
         let is_secret = |key: &Key| key.algorithms.contains(&header.alg);
         if self.secret.as_ref().is_some_and(is_secret) {
-            return Refusal::TokenInvalid("its signature is wrong");
+            return Refusal::TokenInvalid(
+                "its signature is wrong: somebody else signed it, or it was changed; sign in again, or to try \
+                 the service take one of its own: ironflow-sync token --user NAME",
+            );
         }
         if !self.set.accepted.contains(&header.alg) {
             return Refusal::TokenInvalid("it is signed with an algorithm that is not accepted");

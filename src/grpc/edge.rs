@@ -12,7 +12,8 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
-use super::status::{bad_framing, deadline_exceeded, message_too_large};
+use super::proto::sync_service_server::SERVICE_NAME;
+use super::status::{bad_framing, deadline_exceeded, message_too_large, no_such_call};
 use crate::domain::clock::Millis;
 
 /// The server's clock.
@@ -34,8 +35,8 @@ pub struct EdgeLayer {
 
 /// Answers DEADLINE_EXCEEDED when the deadline has passed (tonic would say CANCELLED),
 /// RESOURCE_EXHAUSTED with details to a message that is too large (tonic would say OUT_OF_RANGE, or
-/// give none), and INVALID_ARGUMENT to bytes it can not unpack (tonic would say INTERNAL). What is not
-/// a gRPC call at all it refuses in HTTP (tonic would take it for one).
+/// give none), INVALID_ARGUMENT to bytes it can not unpack (tonic would say INTERNAL), and UNIMPLEMENTED with
+/// what there is to a path that leads nowhere (tonic would say nothing). What is not a gRPC call at all it refuses in HTTP (tonic would take it for one).
 #[derive(Debug, Clone)]
 pub struct EdgeService<S> {
     inner: S,
@@ -70,6 +71,7 @@ where
         if let Err(status) = is_call(request.method(), request.headers()) {
             return Box::pin(async move { Ok(refused_in_http(status)) });
         }
+        let is_ours = is_ours(request.uri().path());
         let asked = caller_timeout(request.headers()).unwrap_or(Duration::MAX);
         let timeout = asked.min(self.layer.call_timeout);
         let message_bytes_max = self.layer.message_bytes_max;
@@ -85,6 +87,9 @@ where
                     Ok(message_too_large(message_bytes_max).into_http())
                 }
                 Some(status) if says_bad_framing(&status) => Ok(bad_framing().into_http()),
+                Some(status) if says_nothing_there(&status) => {
+                    Ok(no_such_call(is_ours).into_http())
+                }
                 _ => Ok(response),
             }
         })
@@ -105,6 +110,18 @@ fn says_too_large(refused: &Status) -> bool {
 /// Our own INTERNAL has details.
 fn says_bad_framing(refused: &Status) -> bool {
     refused.code() == Code::Internal && refused.details().is_empty()
+}
+
+/// Whether this is tonic's word for a path that leads nowhere. For a packing that it does not know it has
+/// a message.
+fn says_nothing_there(refused: &Status) -> bool {
+    refused.code() == Code::Unimplemented && refused.message().is_empty()
+}
+
+/// Whether a path names our service, whatever the method.
+fn is_ours(path: &str) -> bool {
+    let mut parts = path.split('/');
+    parts.next() == Some("") && parts.next() == Some(SERVICE_NAME)
 }
 
 /// Whether a request is a gRPC call (the gRPC protocol over HTTP/2, "Requests"), gRPC-Web being turned

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
+use super::proto::sync_service_server::SERVICE_NAME;
 use crate::error::{CallError, Fault, Refusal};
 
 /// The `domain` of every `ErrorInfo`.
@@ -19,7 +20,7 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         let (code, reason) = match &refusal {
             Refusal::TokenMissing => (Code::Unauthenticated, "TOKEN_MISSING"),
-            Refusal::TokenInvalid(_) | Refusal::KeyUnknown => {
+            Refusal::TokenInvalid(_) | Refusal::TokenOutdated { .. } | Refusal::KeyUnknown => {
                 (Code::Unauthenticated, "TOKEN_INVALID")
             }
             Refusal::KeysMissing => (Code::Unavailable, "KEYS_UNAVAILABLE"),
@@ -93,6 +94,7 @@ impl From<Refusal> for Status {
             }
             Refusal::TokenMissing
             | Refusal::TokenInvalid(_)
+            | Refusal::TokenOutdated { .. }
             | Refusal::KeyUnknown
             | Refusal::NotYours
             | Refusal::AccountDeleted
@@ -205,6 +207,22 @@ pub(super) fn invalid_message(error: &prost::DecodeError) -> Status {
         format!("expected a valid protobuf message: {error}"),
         ErrorDetails::with_error_info("INVALID_MESSAGE", ERROR_DOMAIN, HashMap::new()),
     )
+}
+
+/// UNIMPLEMENTED for a path that leads nowhere, with where paths lead. `is_ours`: it names our service.
+pub(super) fn no_such_call(is_ours: bool) -> Status {
+    let message = match is_ours {
+        true => format!(
+            "{SERVICE_NAME} has no such method; letter case counts, as in {SERVICE_NAME}/Sync. To see all: \
+             grpcurl -plaintext HOST:PORT list {SERVICE_NAME}"
+        ),
+        false => format!(
+            "there is no such service or method: expected {SERVICE_NAME}, as in {SERVICE_NAME}/Sync, \
+             grpc.health.v1.Health or grpc.reflection.v1.ServerReflection. To see all: grpcurl -plaintext \
+             HOST:PORT list"
+        ),
+    };
+    Status::unimplemented(message)
 }
 
 /// DEADLINE_EXCEEDED. The work itself goes on: asking again tells what came of it.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
 /// Why [`Cluster::start`](super::Cluster::start) failed: what happened, why, and
-/// what to type.
+/// what to type. What the system said is in the text, so none has a source that
+/// would say it again.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
@@ -47,8 +48,8 @@ pub enum StartError {
 
     /// The folder of binaries that was asked for holds none.
     #[error(
-        "{bin_dir} does not hold both `postgres` and `initdb` of a PostgreSQL server. \
-         On Debian they are in /usr/lib/postgresql/<major>/bin"
+        "{bin_dir} does not hold both `postgres` and `initdb` of a PostgreSQL server. On Debian they are \
+         in /usr/lib/postgresql/<major>/bin, and found there by themselves: leave IRONFLOW_POSTGRES_BIN unset"
     )]
     NoBinariesIn {
         /// The folder that was asked for.
@@ -106,7 +107,7 @@ pub enum StartError {
     /// We may not write in the data folder, or may not make it.
     #[error(
         "The data folder {data_dir} can not be used: {account} may not write in {folder} \
-         ({source}). Run: chown {account} {folder}  (or name another data folder)"
+         ({error}). Run as root: chown {account} {folder}  (or name another data folder: --data-dir FOLDER)"
     )]
     NotWritable {
         /// The data folder.
@@ -116,13 +117,25 @@ pub enum StartError {
         /// Who we are.
         account: String,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
+    },
+
+    /// There is something at the place of the data folder that is none.
+    #[error(
+        "The data folder {data_dir} can not be made: {file} is there, and is no folder. Name another data \
+         folder: --data-dir FOLDER"
+    )]
+    NotAFolder {
+        /// The data folder.
+        data_dir: PathBuf,
+        /// What is in the way: the same, or a part of the path to it.
+        file: PathBuf,
     },
 
     /// Another service uses the folder.
     #[error(
-        "{data_dir} is in use by {holder}. Stop that service, or give this one a data folder of \
-         its own"
+        "{data_dir} is in use by {holder}. Stop that service, or give this one a data folder of its own: \
+         --data-dir FOLDER"
     )]
     InUse {
         /// The data folder.
@@ -211,11 +224,10 @@ pub enum StartError {
     },
 
     /// The server answers, but refuses us or the making of our database.
-    #[error("Postgres started, but its database `ironflow` can not be used: {}", .source.as_db_error().map_or_else(|| source.to_string(), ToString::to_string))]
+    #[error("Postgres started, but its database `ironflow` can not be used: {}", .error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string))]
     Database {
         /// What it said.
-        #[from]
-        source: tokio_postgres::Error,
+        error: tokio_postgres::Error,
     },
 
     /// Nothing can be run as the account.
@@ -232,22 +244,28 @@ pub enum StartError {
     },
 
     /// A step on a file or folder failed.
-    #[error("{path} could not be {step}: {source}")]
+    #[error("{path} could not be {step}: {error}")]
     Io {
         /// What was done, as a participle: `read`, `made`.
         step: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// What the system said.
-        source: io::Error,
+        error: io::Error,
     },
+}
+
+impl From<tokio_postgres::Error> for StartError {
+    fn from(error: tokio_postgres::Error) -> StartError {
+        StartError::Database { error }
+    }
 }
 
 impl StartError {
     /// Names the step and the file of a failure: `.map_err(StartError::io("read", path))`.
     pub(super) fn io(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StartError {
         let path = path.to_owned();
-        move |source| StartError::Io { step, path, source }
+        move |error| StartError::Io { step, path, error }
     }
 }
 

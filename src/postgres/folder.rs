@@ -210,6 +210,20 @@ fn make_data_dir(path: &Path) -> io::Result<()> {
 
 /// Tells a data folder we may not write in from other failures.
 fn refusal(data_dir: &Path, source: io::Error, step: &'static str) -> StartError {
+    if matches!(
+        source.kind(),
+        ErrorKind::AlreadyExists | ErrorKind::NotADirectory
+    ) {
+        let in_the_way = |path: &&Path| path.try_exists().unwrap_or(false) && !path.is_dir();
+        return StartError::NotAFolder {
+            data_dir: data_dir.to_owned(),
+            file: data_dir
+                .ancestors()
+                .find(in_the_way)
+                .unwrap_or(data_dir)
+                .to_owned(),
+        };
+    }
     if !matches!(
         source.kind(),
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem
@@ -225,7 +239,7 @@ fn refusal(data_dir: &Path, source: io::Error, step: &'static str) -> StartError
         data_dir: data_dir.to_owned(),
         folder: folder.to_owned(),
         account: account::own_name(),
-        source,
+        error: source,
     }
 }
 

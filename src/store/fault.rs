@@ -51,14 +51,14 @@ impl From<PoolError> for Fault {
 }
 
 /// Why there is no TLS, if that is what went wrong.
-fn tls_error(error: &Error) -> Option<String> {
+pub(super) fn tls_error(error: &Error) -> Option<String> {
     let tls = error.source()?.downcast_ref::<TlsError>()?;
     let cause = tls.source().map(|cause| format!(": {cause}"));
     Some(format!("{tls}{}", cause.unwrap_or_default()))
 }
 
 /// What the operating system said of the connection, if that is what went wrong.
-fn io_error(error: &Error) -> Option<String> {
+pub(super) fn io_error(error: &Error) -> Option<String> {
     let io = error.source()?.downcast_ref::<std::io::Error>()?;
     Some(io.to_string())
 }

@@ -4,7 +4,7 @@
 mod authority;
 mod callers;
 mod client;
-mod cluster;
+pub mod cluster;
 mod postgres;
 mod program;
 mod reload;
