@@ -3,7 +3,8 @@
 //! demo, `refusals` what a newcomer is told when something is wrong, `embedded` the private Postgres, `store`
 //! what lies below gRPC, `grpc` the service as a device sees it, `hostile` requests made to do harm, `sim` whole
 //! histories of devices over the core, `killed` kill -9 of everything, `library` shared reference data,
-//! `examples` the examples, `tokens` who may call, `tls` encryption, towards callers and towards Postgres.
+//! `docs` pages that are held to what they describe, `examples` the examples, `tokens` who may call, `tls`
+//! encryption, towards callers and towards Postgres.
 
 // The model server shares a file with the unit tests of the core, which call the core so.
 use ironflow_sync::domain;
@@ -13,6 +14,7 @@ mod architecture;
 mod canaries;
 mod commands;
 mod demo;
+mod docs;
 mod embedded;
 mod examples;
 mod faults;
