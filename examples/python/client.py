@@ -1,12 +1,11 @@
-"""Two devices of one lifter, in any language: push, conflict, resolve, pull, watch.
+"""Two devices of one lifter: push, conflict, resolve, pull, watch.
 
+    cargo run                                             # the service, in a terminal of its own
     python3 -m venv venv && venv/bin/pip install -r examples/python/requirements.txt
-    cargo run                                              # the service, in a terminal of its own
-    export IRONFLOW_TOKEN=$(cargo run -q -- token --user lifter)
-    venv/bin/python examples/python/client.py
+    IRONFLOW_TOKEN=$(cargo run -q -- token --user lifter) venv/bin/python examples/python/client.py
 
-The stubs are made from proto/ when it starts (grpc.protos_and_services, of grpcio-tools), so there are none to
-keep in step. Reading order: main is the story, Device what every client needs; docs/clients.md has all the rules.
+The stubs are made from proto/ as it starts (by grpcio-tools). Reading order: main is the story, Device what every
+client needs. The rules it cites are those of docs/clients.md.
 """
 
 import json
@@ -14,19 +13,18 @@ import os
 import sys
 import time
 import uuid
-from pathlib import Path
 
 import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "proto"))
+sys.path.insert(0, os.path.join(os.path.dirname(__file__), "../../proto"))
 pb, service = grpc.protos_and_services("ironflow/sync/v1/sync.proto")
-conflicts = grpc.protos("ironflow/sync/v1/conflicts.proto")
-pulls = grpc.protos("ironflow/sync/v1/pull.proto")
-Resolution = grpc.protos("ironflow/sync/v1/resolution.proto").Resolution
+resolution, pulls, conflicts = (
+    grpc.protos(f"ironflow/sync/v1/{name}.proto") for name in ("resolution", "pull", "conflicts"))
 
-WAITS_S = [30, 60, 300, 900, 3600]  # docs/clients.md, "When to try again"
+# "When to try again"; a real client makes each up to a fifth longer by chance.
+WAITS_S = [30, 60, 300, 900, 3600]
 AWAY = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.INTERNAL}
 
 
@@ -40,39 +38,38 @@ class Device:
 
     def call(self, method, request):
         """Makes a call until it is answered: the same request, so that nothing is done twice (rule 4)."""
-        waits = iter(WAITS_S)
+        asked, waits = 10, iter(WAITS_S)
         while True:
             try:
                 return method(request, metadata=self.metadata, timeout=30)
             except grpc.RpcError as error:
-                wait = retry_after_s(error)
-                if wait is None and error.code() in AWAY:
-                    wait = next(waits, None)
-                if wait is None:
+                wait_s = retry_after_s(error) if asked else None
+                asked -= wait_s is not None
+                if wait_s is None and error.code() in AWAY:
+                    wait_s = next(waits, None)
+                if wait_s is None:
                     raise
-                time.sleep(wait)
+                time.sleep(wait_s)
 
     def edit(self, entity_id, data):
         """Queues an edit based on the version the person saw, under a name of its own (rule 2)."""
-        version, _ = self.copies.get(entity_id, (0, None))
         self.queue.append(pb.SyncItem(
             entity_type="workout", entity_id=entity_id, operation="update", data=json.dumps(data).encode(),
-            version=version, timestamp=now_ms(), mutation_id=str(uuid.uuid4())))
+            version=self.copies.get(entity_id, (0, None))[0], timestamp=int(time.time() * 1000),
+            mutation_id=str(uuid.uuid4())))
 
     def push(self):
         """Sends what waits as one batch, with the next number, and takes the answers (rules 3 and 5)."""
         self.count += 1
         response = self.call(self.stub.Sync, pb.SyncRequest(
-            device_id=self.id, items=self.queue, client_time=now_ms(), batch_number=self.count))
+            device_id=self.id, items=self.queue, client_time=int(time.time() * 1000), batch_number=self.count))
         for item, result in zip(self.queue, response.results):
-            if result.status == pb.SYNC_STATUS_SUCCESS:
-                self.adopt(item.entity_id, result.server_version, item.data)
-            elif result.status == pb.SYNC_STATUS_CONFLICT:
-                self.adopt(item.entity_id, result.server_version, result.server_data)
-            else:
+            if result.status == pb.SYNC_STATUS_ERROR:
                 print("  set aside:", result.error_message)
-            if result.resolution:
-                print(f"  {Resolution.Name(result.resolution)}, version {result.server_version}")
+                continue
+            is_ours = result.status == pb.SYNC_STATUS_SUCCESS
+            self.adopt(item.entity_id, result.server_version, item.data if is_ours else result.server_data)
+            print(f"  {resolution.Resolution.Name(result.resolution)}, version {result.server_version}")
         self.queue = []
         return response.results
 
@@ -82,25 +79,30 @@ class Device:
         while more:
             page = self.call(self.stub.Pull, pulls.PullRequest(
                 device_id=self.id, cursor=self.cursor, batch_number=self.count, include_own=not self.count))
-            for entity in page.entities:
-                self.adopt(entity.entity_id, entity.version, entity.data)
+            self.see(page.entities)
             self.cursor, more = page.cursor, page.has_more
 
     def watch(self):
         """What happens after the cursor, as it happens (rule 8)."""
-        request = pulls.WatchRequest(device_id=self.id, cursor=self.cursor, batch_number=self.count)
-        return self.stub.Watch(request, metadata=self.metadata)
+        return self.stub.Watch(pulls.WatchRequest(
+            device_id=self.id, cursor=self.cursor, batch_number=self.count), metadata=self.metadata)
 
-    def resolve(self, conflict_id, choice, data, seen_version):
-        """Tells what the person decided about the version they saw (rule 9). A decision counts like a batch."""
-        request = conflicts.ResolveConflictRequest(
-            device_id=self.id, conflict_id=conflict_id, choice=choice, data=data, expected_version=seen_version)
-        answer = self.call(self.stub.ResolveConflict, request)
+    def resolve(self, asked, choice, data):
+        """Tells what the person decided about the version they saw (rule 9), counted like a batch (rule 3)."""
+        self.count += 1
+        answer = self.call(self.stub.ResolveConflict, conflicts.ResolveConflictRequest(
+            device_id=self.id, conflict_id=asked.conflict.conflict_id, choice=choice, data=data,
+            expected_version=asked.server_version, batch_number=self.count))
         self.adopt(answer.conflict.entity_id, answer.server.version, answer.server.data)
-        return answer
+        print(f"  {conflicts.ResolveStatus.Name(answer.status)}, version {answer.server.version}")
+
+    def see(self, entities):
+        """Takes what a page shows, whatever was held before (rule 6)."""
+        for entity in entities:
+            self.copies[entity.entity_id] = (entity.version, json.loads(entity.data) if entity.data else None)
 
     def adopt(self, entity_id, version, data):
-        """Takes what the server holds, unless something newer is known (rule 5)."""
+        """Takes what an answer says the server holds, unless something newer is known (rule 5)."""
         if version >= self.copies.get(entity_id, (0, None))[0]:
             self.copies[entity_id] = (version, json.loads(data) if data else None)
 
@@ -115,14 +117,10 @@ def retry_after_s(error):
     return None
 
 
-def now_ms():
-    return time.time_ns() // 1_000_000
-
-
 def main(address):
     stub = service.SyncServiceStub(grpc.insecure_channel(address))
     phone, tablet, workout = Device(stub, "phone"), Device(stub, "tablet"), str(uuid.uuid4())
-    bench, squat = {"id": "bench", "sets": "3x225"}, {"id": "squat", "sets": "3x315"}
+    bench, squat = {"id": "bench", "name": "Bench 3x225"}, {"id": "squat", "name": "Squat 3x315"}
 
     print("The phone pushes a workout, the tablet pulls it")
     phone.edit(workout, {"title": "Push day", "exercises": []})
@@ -137,16 +135,14 @@ def main(address):
 
     print("The person is asked on the phone, and keeps both; the tablet watches")
     events = tablet.watch()
-    proposed = answer.conflict.proposed_data
-    phone.resolve(answer.conflict.conflict_id, conflicts.CHOICE_USE_DATA, proposed, answer.server_version)
+    phone.resolve(answer, conflicts.CHOICE_USE_DATA, answer.conflict.proposed_data)
     for event in events:
-        for entity in event.changes.entities:
-            tablet.adopt(entity.entity_id, entity.version, entity.data)
+        tablet.see(event.changes.entities)
         if tablet.copies[workout] == phone.copies[workout]:
             break
     events.cancel()
     version, data = tablet.copies[workout]
-    print(f"Both hold version {version}:", ", ".join(f"{e['id']} {e['sets']}" for e in data["exercises"]))
+    print(f"Both hold version {version}:", ", ".join(exercise["name"] for exercise in data["exercises"]))
 
 
 if __name__ == "__main__":

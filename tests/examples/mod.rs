@@ -2,6 +2,7 @@
 
 mod follow;
 mod import_strong;
+mod python;
 
 use std::env;
 use std::path::PathBuf;
