@@ -1,7 +1,9 @@
-//! The pages of `docs/` that are held to what they describe.
+//! The pages that are held to what they describe: the README and those of `docs/`.
 
 mod api;
 mod clients;
+mod links;
+mod readme;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -34,7 +34,7 @@ async fn run(name: &str, service: &TestService, arguments: &[&str]) -> String {
 }
 
 /// The program, built: that is only sure after a plain `cargo test`, so cargo is asked each time.
-async fn built(name: &str) -> PathBuf {
+pub async fn built(name: &str) -> PathBuf {
     let test = env::current_exe().expect("a path");
     let target = test.ancestors().nth(3).expect("a target folder");
     let build = Command::new(env!("CARGO"))
