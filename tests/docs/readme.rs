@@ -79,21 +79,51 @@ fn block(info: &str) -> String {
 }
 
 /// What a person types while the service runs, and what the page says is answered.
-fn session() -> Vec<(String, Option<Value>)> {
+fn session() -> Vec<(String, Option<Shown>)> {
     let blocks = blocks();
     let mut session = Vec::new();
     for (at, block) in blocks.iter().enumerate() {
         if block.info != "sh" || [SERVE, TEST].contains(&&*block.text) {
             continue;
         }
-        let answer = blocks.get(at + 1).filter(|next| next.info == "json");
-        let answer = answer.map(|json| serde_json::from_str(&json.text).expect("JSON"));
-        session.push((block.text.clone(), answer));
+        let shown = blocks.get(at + 1).and_then(|next| match &*next.info {
+            "json" => Some(Shown::Answer(
+                serde_json::from_str(&next.text).expect("JSON"),
+            )),
+            "text demo" => Some(Shown::Printed(next.text.clone())),
+            _ => None,
+        });
+        session.push((block.text.clone(), shown));
     }
     assert!(session.len() > 1, "commands are written in another way");
     session
 }
 
+/// What the page shows behind commands.
+enum Shown {
+    /// A part of the answer to a call.
+    Answer(Value),
+    /// Of what is printed these lines, with an ellipsis for those between.
+    Printed(String),
+}
+
+/// These lines were printed, in this order, next to each other where there is no ellipsis.
+fn check_printed(printed: &str, shown: &str) {
+    let mut rest = format!("\n{printed}");
+    for lines in shown.split("…\n") {
+        let found = rest.split_once(&format!("\n{}\n", lines.trim_end()));
+        let (_, behind) = found.unwrap_or_else(|| panic!("not printed:\n{lines}\nin{printed}"));
+        rest = format!("\n{behind}");
+    }
+}
+
+/// The answer has everything that the page shows of it.
+fn check_answer(answer: &Value, shown: &Value) {
+    assert!(has(answer, shown), "{answer} is not what the README shows");
+}
+
+/// What a command begins with.
+const PROGRAMS: [&str; 6] = ["cargo", "ironflow-sync", "grpcurl", "npm", "npx", "python3"];
 /// Starts the service.
 const SERVE: &str = "cargo run --release";
 /// Runs this.
@@ -266,21 +296,16 @@ async fn its_commands_do_what_it_says() {
         .variables
         .push(("ADDRESS", serving.address.clone()));
     for (script, shown) in session() {
-        terminal.run(&script);
-        assert_eq!(
-            shown.is_some(),
-            noted.exists(),
-            "a call has an answer: {script}"
-        );
-        if let Some(shown) = shown {
-            for _ in ["first", "pasted again"] {
-                let answer = call(&noted, &serving).await;
-                assert!(
-                    has(&answer, &shown),
-                    "{answer} is not what the README shows"
-                );
+        let printed = terminal.run(&script);
+        match shown {
+            Some(Shown::Answer(shown)) => {
+                for _ in ["first", "pasted again"] {
+                    check_answer(&call(&noted, &serving).await, &shown);
+                }
+                fs::remove_file(&noted).expect("it is ours");
             }
-            fs::remove_file(&noted).expect("it is ours");
+            Some(Shown::Printed(shown)) => check_printed(&printed, &shown),
+            None => assert!(!noted.exists(), "a call has an answer: {script}"),
         }
     }
 }
@@ -311,12 +336,12 @@ fn its_commands_do_what_it_says_with_the_real_cargo_and_a_grpcurl() {
     assert_eq!(serving.address, "127.0.0.1:50051");
     for (script, shown) in session() {
         let printed = terminal.run(&script);
-        if let Some(shown) = shown {
-            let answer: Value = serde_json::from_str(&printed).expect("an answer");
-            assert!(
-                has(&answer, &shown),
-                "{answer} is not what the README shows"
-            );
+        match shown {
+            Some(Shown::Answer(shown)) => {
+                check_answer(&serde_json::from_str(&printed).expect("an answer"), &shown);
+            }
+            Some(Shown::Printed(shown)) => check_printed(&printed, &shown),
+            None => (),
         }
     }
 }
@@ -353,7 +378,16 @@ fn every_command_of_it_is_run_by_a_test() {
         blocks().iter().any(|block| block.text == TEST),
         "what runs this"
     );
-    let kinds = ["text", "sh", "sh app", "json", "ts", "kotlin", "swift"];
+    let kinds = [
+        "text",
+        "text demo",
+        "sh",
+        "sh app",
+        "json",
+        "ts",
+        "kotlin",
+        "swift",
+    ];
     for block in blocks() {
         assert!(kinds.contains(&&*block.info), "what is {}?", block.info);
     }
@@ -362,19 +396,8 @@ fn every_command_of_it_is_run_by_a_test() {
     let prose: String = readme.split("```").step_by(2).collect();
     for code in prose.split('`').skip(1).step_by(2) {
         let (program, rest) = code.split_once(' ').unwrap_or((code, ""));
-        let is_command = [
-            "cargo",
-            "ironflow-sync",
-            "grpcurl",
-            "npm",
-            "npx",
-            "apt-get",
-            "buf",
-        ];
-        assert!(
-            rest.is_empty() || !is_command.contains(&program),
-            "in no block: {code}"
-        );
+        let is_typed = !rest.is_empty() && PROGRAMS.contains(&program);
+        assert!(!is_typed, "in no block: {code}");
     }
 }
 
