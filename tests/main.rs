@@ -2,7 +2,8 @@
 //! `architecture` the rules of the house, `canaries` what must not be seen, `commands` the program, `demo` its
 //! demo, `refusals` what a newcomer is told when something is wrong, `embedded` the private Postgres, `store`
 //! what lies below gRPC, `grpc` the service as a device sees it, `hostile` requests made to do harm, `sim` whole
-//! histories of devices over the core, `killed` kill -9 of everything, `library` shared reference data,
+//! histories of devices over the core, `faults` the same over the real service, which is broken meanwhile, `killed`
+//! kill -9 of everything, `library` shared reference data,
 //! `docs` pages that are held to what they describe, `examples` the examples, `tokens` who may call, `tls`
 //! encryption, towards callers and towards Postgres.
 
