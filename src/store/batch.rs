@@ -11,8 +11,11 @@ mod versions;
 pub(super) use read::READ_ENTITIES;
 pub(super) use rows::{content, stored};
 
+use conflicts::{KEEP_SIDES, WRITE_CONFLICTS};
+use futures_util::future::try_join4;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use versions::{INSERT_ENTITIES, INSERT_VERSIONS, KEEP_SUPERSEDED, UPDATE_ENTITIES};
 
 use super::Store;
 use super::columns::{system_time, unexpected};
@@ -29,6 +32,18 @@ use crate::error::{CallError, Fault, Refusal};
 const LOCK_SCOPE: &str = include_str!("sql/lock_scope.sql");
 const CREATE_SCOPE: &str = include_str!("sql/create_scope.sql");
 const ADVANCE_SCOPE: &str = include_str!("sql/advance_scope.sql");
+
+/// All that may write what a plan says, in the order it is written.
+const WRITES: [&str; 8] = [
+    KEEP_SUPERSEDED,
+    UPDATE_ENTITIES,
+    INSERT_ENTITIES,
+    INSERT_VERSIONS,
+    KEEP_SIDES,
+    WRITE_CONFLICTS,
+    ADVANCE_SCOPE,
+    RECORD_DEVICE,
+];
 
 /// A batch under way: a transaction, and the lock of its scope. Dropped before its end it leaves no trace.
 pub struct Batch<'a> {
@@ -138,22 +153,18 @@ impl Batch<'_> {
     /// The lock already makes sure that it fits what is stored. The statements say so once
     /// more, and a count that is off ends the batch without a trace.
     pub async fn write(self, plan: &Plan, author: &Author<'_>) -> Result<Recorded, Fault> {
-        if plan.last_revision != self.revision || !plan.inbox.is_empty() {
-            self.write_versions(&plan.writes, author).await?;
-            self.write_inbox(&plan.inbox, author).await?;
-            let new = plan.writes.iter().filter(|write| write.replaces.is_none());
-            let advance: [&(dyn ToSql + Sync); 6] = [
-                &self.scope.as_str(),
-                &self.revision.number(),
-                &plan.last_revision.number(),
-                &(new.count() as i64),
-                &plan.inbox.opened,
-                &!plan.inbox.conflicts.is_empty(),
-            ];
-            self.run(ADVANCE_SCOPE, &advance, 1).await?;
-        }
+        let changes = plan.last_revision != self.revision || !plan.inbox.is_empty();
+        let new = plan.writes.iter().filter(|write| write.replaces.is_none());
+        let advance: [&(dyn ToSql + Sync); 6] = [
+            &self.scope.as_str(),
+            &self.revision.number(),
+            &plan.last_revision.number(),
+            &(new.count() as i64),
+            &plan.inbox.opened,
+            &!plan.inbox.conflicts.is_empty(),
+        ];
         let info = author.info;
-        let parameters: [&(dyn ToSql + Sync); 10] = [
+        let record: [&(dyn ToSql + Sync); 10] = [
             &self.scope.as_str(),
             &author.device.as_str(),
             &info.label,
@@ -165,7 +176,15 @@ impl Batch<'_> {
             &author.mark.map(|mark| mark.number.number()),
             &author.mark.map(|mark| mark.digest),
         ];
-        let recorded = self.query(RECORD_DEVICE, &parameters).await?;
+        // One round trip for all of them: what is prepared is sent by the first poll, in this order.
+        self.session.prepare_all(&WRITES).await?;
+        let (.., recorded) = try_join4(
+            self.write_versions(&plan.writes, author),
+            self.write_inbox(&plan.inbox, author),
+            self.run(ADVANCE_SCOPE, &advance, usize::from(changes)),
+            self.query(RECORD_DEVICE, &record),
+        )
+        .await?;
         let known = recorded.first().ok_or_else(|| unexpected("known"))?;
         if known.try_get("known")? {
             self.commit().await?;

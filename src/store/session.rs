@@ -183,6 +183,14 @@ impl Session {
         Ok(())
     }
 
+    /// Prepares statements that are about to be sent together: each is sent by its first poll then.
+    pub(super) async fn prepare_all(&self, statements: &[&str]) -> Result<(), Fault> {
+        for sql in statements {
+            self.prepare(sql).await?;
+        }
+        Ok(())
+    }
+
     async fn prepare(&self, sql: &str) -> Result<Statement, Fault> {
         Ok(self.client()?.prepare_cached(sql).await?)
     }

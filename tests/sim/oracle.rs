@@ -38,6 +38,8 @@ pub struct Oracle {
     waiting: BTreeMap<usize, BTreeSet<String>>,
     /// Mutation ids of the batch that a device has sent and heard nothing of.
     sent: BTreeMap<usize, Vec<String>>,
+    /// Mutation ids of edits that may have been answered by a server whose answers are not all known.
+    unknown: BTreeSet<String>,
     /// Revisions of versions that are known, of each entity.
     visible: BTreeMap<String, usize>,
     restored: bool,
@@ -112,6 +114,15 @@ impl Oracle {
         }
     }
 
+    /// Whether a call was answered is not known.
+    pub fn unknown(&mut self, call: &Call) {
+        if let Call::Sync(request) = call {
+            let items = request.items.iter();
+            self.unknown
+                .extend(items.map(|item| item.mutation_id.clone()));
+        }
+    }
+
     /// What the server holds after a call, and how far it has led a cursor by then (promise 7).
     pub fn holds(&mut self, memory: &Memory, served: Revision) {
         for (key, rows) in &memory.versions {
@@ -143,7 +154,7 @@ impl Oracle {
             self.reach(result.error_code().as_str_name());
             let aborted = failing.get(item.group_id.as_str()) == Some(&true)
                 && members.get(item.group_id.as_str()) > Some(&1);
-            let is_new = !self.was_written(item);
+            let is_new = !self.was_written(item) && !self.unknown.contains(&item.mutation_id);
             if aborted && is_new && !fails(result) {
                 self.violated(format!("a group is partly applied: {item:?} {result:?}"));
             }

@@ -260,8 +260,11 @@ impl<P: Peer> World<P> {
             self.trace.exchange(call, answered);
             self.oracle.answered(call, answered);
         }
-        if let Some((memory, served)) = self.peer.open_book() {
-            self.oracle.holds(memory, served);
+        match self.peer.open_book() {
+            Some((memory, served)) => self.oracle.holds(memory, served),
+            // It may have been answered, and only its answer is not known.
+            None if !answers.iter().any(Result::is_ok) => self.oracle.unknown(call),
+            None => (),
         }
         answers
     }

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use futures_util::future::try_join;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -11,8 +12,8 @@ use crate::domain::conflict::{Conflict, InboxWrites, LosingSide};
 use crate::domain::decide::Rule;
 use crate::error::Fault;
 
-const KEEP_SIDES: &str = include_str!("../sql/keep_sides.sql");
-const WRITE_CONFLICTS: &str = include_str!("../sql/write_conflicts.sql");
+pub(super) const KEEP_SIDES: &str = include_str!("../sql/keep_sides.sql");
+pub(super) const WRITE_CONFLICTS: &str = include_str!("../sql/write_conflicts.sql");
 
 impl Batch<'_> {
     pub(super) async fn write_inbox(
@@ -20,7 +21,6 @@ impl Batch<'_> {
         inbox: &InboxWrites,
         author: &Author<'_>,
     ) -> Result<(), Fault> {
-        self.keep_sides(&inbox.sides, author).await?;
         let all: Vec<&Conflict> = inbox
             .conflicts
             .iter()
@@ -71,7 +71,12 @@ impl Batch<'_> {
             &at,
             &settled,
         ];
-        self.run(WRITE_CONFLICTS, &parameters, all.len()).await
+        try_join(
+            self.keep_sides(&inbox.sides, author),
+            self.run(WRITE_CONFLICTS, &parameters, all.len()),
+        )
+        .await?;
+        Ok(())
     }
 
     async fn keep_sides(&self, sides: &[LosingSide], author: &Author<'_>) -> Result<(), Fault> {

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use futures_util::future::try_join4;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
@@ -12,10 +13,10 @@ use crate::domain::plan::{EntityWrite, NewVersion};
 use crate::domain::version::Version;
 use crate::error::Fault;
 
-const KEEP_SUPERSEDED: &str = include_str!("../sql/keep_superseded.sql");
-const INSERT_VERSIONS: &str = include_str!("../sql/insert_versions.sql");
-const INSERT_ENTITIES: &str = include_str!("../sql/insert_entities.sql");
-const UPDATE_ENTITIES: &str = include_str!("../sql/update_entities.sql");
+pub(super) const KEEP_SUPERSEDED: &str = include_str!("../sql/keep_superseded.sql");
+pub(super) const INSERT_VERSIONS: &str = include_str!("../sql/insert_versions.sql");
+pub(super) const INSERT_ENTITIES: &str = include_str!("../sql/insert_entities.sql");
+pub(super) const UPDATE_ENTITIES: &str = include_str!("../sql/update_entities.sql");
 
 impl Batch<'_> {
     pub(super) async fn write_versions(
@@ -49,15 +50,18 @@ impl Batch<'_> {
             &updated.entity_id,
             &updated.replaces,
         ];
-        self.run(KEEP_SUPERSEDED, &replaced, updated.len()).await?;
-        let parameters = [&author[..], &updated.all()].concat();
-        self.run(UPDATE_ENTITIES, &parameters, updated.len())
-            .await?;
-        let parameters = [&author[..], &inserted.all()[..15]].concat();
-        self.run(INSERT_ENTITIES, &parameters, inserted.len())
-            .await?;
-        let parameters = [&author[..], &passed.all()[..11]].concat();
-        self.run(INSERT_VERSIONS, &parameters, passed.len()).await?;
+        let [update, insert, pass] = [
+            [&author[..], &updated.all()].concat(),
+            [&author[..], &inserted.all()[..15]].concat(),
+            [&author[..], &passed.all()[..11]].concat(),
+        ];
+        try_join4(
+            self.run(KEEP_SUPERSEDED, &replaced, updated.len()),
+            self.run(UPDATE_ENTITIES, &update, updated.len()),
+            self.run(INSERT_ENTITIES, &insert, inserted.len()),
+            self.run(INSERT_VERSIONS, &pass, passed.len()),
+        )
+        .await?;
         Ok(())
     }
 }
