@@ -11,14 +11,14 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
 /// Where the service is, and who calls.
-#[derive(Args)]
+#[derive(Args, Clone)]
 pub struct Account {
     /// Where the service listens
     #[arg(long, default_value = "http://127.0.0.1:50051")]
-    endpoint: String,
+    pub endpoint: String,
     /// Who you are, for example from `ironflow-sync token --user lifter`
     #[arg(long, env = "IRONFLOW_TOKEN", hide_env_values = true)]
-    token: String,
+    pub token: String,
 }
 
 /// A connection to the service. It is made again by itself when it breaks.
@@ -67,19 +67,20 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Waits as long as the service asks for, within reason; a second if it did not say. Gives up on
-    /// a status that waiting does not change, and on a service that stays away.
+    /// Waits as long as the service asks for, within reason; a second if it is away and did not say. Gives
+    /// up on a status that waiting does not change, and on a service that stays away.
     pub async fn wait(&mut self, status: Status) -> Result<(), Status> {
         const WAITS_MAX: u32 = 10;
         const DEFAULT: Duration = Duration::from_secs(1);
         const MAX: Duration = Duration::from_secs(10);
-        if !away(&status) || self.waits == WAITS_MAX {
-            return Err(status);
-        }
-        self.waits += 1;
         let asked = status
             .get_details_retry_info()
             .and_then(|info| info.retry_delay);
+        let of_use = asked.is_some() || away(&status);
+        if !of_use || self.waits == WAITS_MAX {
+            return Err(status);
+        }
+        self.waits += 1;
         tokio::time::sleep(asked.unwrap_or(DEFAULT).min(MAX)).await;
         Ok(())
     }
