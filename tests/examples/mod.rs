@@ -1,5 +1,6 @@
 //! The programs of `examples/`, run as a newcomer runs them.
 
+mod conformance;
 mod follow;
 mod import_strong;
 mod python;
