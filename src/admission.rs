@@ -96,6 +96,17 @@ impl Counts {
     }
 }
 
+/// What a process has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Load {
+    /// Calls under way.
+    pub calls: usize,
+    /// Watches under way.
+    pub watches: usize,
+    /// Bytes of messages being received or worked on.
+    pub received_bytes: usize,
+}
+
 /// A call that was let in. It is over when this is dropped.
 pub struct Admitted {
     desk: Arc<Desk>,
@@ -189,6 +200,16 @@ impl Admission {
         Received {
             desk: self.0.clone(),
             bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// What there is to do now.
+    pub fn load(&self) -> Load {
+        let under_way = self.0.lock();
+        Load {
+            calls: under_way.all.calls,
+            watches: under_way.all.watches,
+            received_bytes: self.0.received.load(Ordering::Relaxed),
         }
     }
 

@@ -41,9 +41,11 @@ const TRIAL_TOKEN_HOURS: u32 = 30 * 24;
 enum CommandError {
     #[error(
         "{address} can not be listened on ({error}): {}",
-        advice(address, error)
+        advice(option, address, error)
     )]
     Listen {
+        /// What of the command line says where.
+        option: &'static str,
         address: SocketAddr,
         error: io::Error,
     },
@@ -70,11 +72,12 @@ pub async fn run(config: Config) -> Result<(), Box<dyn Error>> {
 
 async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     let catalog = catalog::in_effect(config)?;
-    let address = config.listen.listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|error| CommandError::Listen { address, error })?;
+    let listener = listen("--listen", config.listen.listen).await?;
     let address = listener.local_addr()?;
+    let metrics = match config.listen.metrics_listen {
+        Some(address) => Some(listen("--metrics-listen", address).await?),
+        None => None,
+    };
     // Listen to signals from here on: none may kill a half-started service.
     let shutdown = shutdown_signal()?;
     secret::check(config)?;
@@ -99,8 +102,10 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
     } else {
         SignIn::of(&config.auth)
     };
+    let metrics_address = metrics.as_ref().map(TcpListener::local_addr).transpose()?;
     let welcome = Welcome {
         address,
+        metrics: metrics_address,
         database: &database,
         data_dir: &data_dir,
         sign_in,
@@ -113,10 +118,20 @@ async fn serve(config: &Config) -> Result<(), Box<dyn Error>> {
         keyring,
         catalog,
         certificates,
+        metrics,
     };
     let served = server::serve(service, config, listener, shutdown).await;
     database.close().await;
     Ok(served?)
+}
+
+async fn listen(option: &'static str, address: SocketAddr) -> Result<TcpListener, CommandError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| CommandError::Listen {
+        option,
+        address,
+        error,
+    })
 }
 
 async fn migrate_only(config: &Config) -> Result<(), Box<dyn Error>> {
@@ -224,22 +239,22 @@ fn shutdown_signal() -> Result<impl Future<Output = ()>, io::Error> {
 }
 
 /// Why an address can not be listened on, and what to type.
-fn advice(address: &SocketAddr, error: &io::Error) -> String {
+fn advice(option: &str, address: &SocketAddr, error: &io::Error) -> String {
     let (ip, port) = (address.ip(), address.port());
     let free = SocketAddr::new(ip, 0);
     match error.kind() {
         ErrorKind::AddrInUse => format!(
             "another program does, maybe another ironflow-sync. To see which: ss -ltnp 'sport = :{port}'  \
-             Or take a free port: --listen {free}"
+             Or take a free port: {option} {free}"
         ),
         ErrorKind::PermissionDenied => {
-            format!("ports below 1024 are for root alone. Take a free one above: --listen {free}")
+            format!("ports below 1024 are for root alone. Take a free one above: {option} {free}")
         }
         ErrorKind::AddrNotAvailable => format!(
-            "this machine does not have the address {ip}. Take one it has: --listen 127.0.0.1:{port}, or \
-             --listen 0.0.0.0:{port} for all of them"
+            "this machine does not have the address {ip}. Take one it has: {option} 127.0.0.1:{port}, or \
+             {option} 0.0.0.0:{port} for all of them"
         ),
-        _ => "choose another with --listen or IRONFLOW_LISTEN".to_owned(),
+        _ => format!("choose another with {option}"),
     }
 }
 

@@ -268,6 +268,9 @@ pub struct Listen {
         global = true
     )]
     pub listen: SocketAddr,
+    /// The address to tell metrics on, in the text format of Prometheus at /metrics [default: none]
+    #[arg(long, env = "IRONFLOW_METRICS_LISTEN", global = true)]
+    pub metrics_listen: Option<SocketAddr>,
     /// Origins of web pages that may call (gRPC-Web), separated by commas; * for any
     #[arg(
         long,

@@ -3,6 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Lets the process have as many files as the machine allows, and says how many connections fit: at most
 /// `wanted`.
-pub fn room(wanted: usize) -> usize {
+pub fn fitting(wanted: usize) -> usize {
     let files = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, hard)) => match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
             Ok(()) => hard,
@@ -47,21 +48,62 @@ pub fn room(wanted: usize) -> usize {
     fitting.clamp(1, wanted)
 }
 
-/// Those of `incoming` there is room for, `connections_max` at once; more are closed as they come.
+/// Room for so many connections at once.
+pub struct Room {
+    free: Arc<Semaphore>,
+    connections_max: usize,
+    refused: AtomicU64,
+}
+
+impl Room {
+    /// Room that nobody has taken any of.
+    pub fn new(connections_max: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(connections_max)),
+            connections_max,
+            refused: AtomicU64::new(0),
+        }
+    }
+
+    /// Connections at most.
+    pub fn size(&self) -> usize {
+        self.connections_max
+    }
+
+    /// Connections there are.
+    pub fn taken(&self) -> usize {
+        let free = self.free.available_permits();
+        self.connections_max.saturating_sub(free)
+    }
+
+    /// Connections there was no room for.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    fn take(&self) -> Option<OwnedSemaphorePermit> {
+        let taken = self.free.clone().try_acquire_owned().ok();
+        if taken.is_none() {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        taken
+    }
+}
+
+/// Those of `incoming` there is room for; more are closed as they come.
 pub fn limited<S, IO>(
     incoming: S,
-    connections_max: usize,
+    room: Arc<Room>,
 ) -> impl Stream<Item = io::Result<Connection<IO>>>
 where
     S: Stream<Item = io::Result<IO>>,
 {
-    let room = Arc::new(Semaphore::new(connections_max));
     incoming.filter_map(move |accepted| {
         let room = room.clone();
         async move {
             match accepted {
                 Ok(io) => {
-                    let permit = room.try_acquire_owned().ok()?;
+                    let permit = room.take()?;
                     Some(Ok(Connection::new(io, permit)))
                 }
                 Err(error) => {

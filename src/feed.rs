@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::future::pending;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,6 +63,8 @@ struct Hub {
     outbox_filled: Notify,
     /// Hints may have been missed: ask the store now.
     poll_now: Notify,
+    /// Changes that the poll found and no hint had told of.
+    recovered: AtomicU64,
 }
 
 /// The first 8 bytes of the SHA-256 of a scope.
@@ -121,6 +124,16 @@ impl Feed {
         }
     }
 
+    /// Scopes that somebody watches.
+    pub fn watched(&self) -> usize {
+        lock(&self.hub.watched).len()
+    }
+
+    /// How often the poll found a change that no hint had told of.
+    pub fn recovered(&self) -> u64 {
+        self.hub.recovered.load(Ordering::Relaxed)
+    }
+
     /// Keeps the feed going until `stop`: the session for signals, and the poll.
     pub async fn run(&self, store: &Store, options: FeedOptions, stop: CancellationToken) {
         let signals = async {
@@ -164,10 +177,15 @@ impl Feed {
                 let before = heard.get(&hash).map(|(_, heard)| *heard);
                 // The store is right, also when it was restored to an older state; unless there was
                 // news while it was asked.
-                self.hub.set(hash, |known| match before {
+                let news = self.hub.set(hash, |known| match before {
                     Some(before) if before == known => revision,
                     _ => known.max(revision),
                 });
+                // Where nothing was heard yet a watch has only begun, and reads by itself.
+                let heard = before.filter(|heard| *heard != Revision::default());
+                if news && heard.is_some_and(|heard| heard < revision) {
+                    self.hub.recovered.fetch_add(1, Ordering::Relaxed);
+                }
             }
         }
         Ok(())
@@ -216,14 +234,14 @@ impl Drop for Subscription {
 }
 
 impl Hub {
-    /// Changes what is known of a scope, and wakes its watchers if that is anything new.
-    fn set(&self, hash: ScopeHash, known: impl FnOnce(Revision) -> Revision) {
-        if let Some(watched) = lock(&self.watched).get(&hash) {
+    /// Changes what is known of a scope, and wakes its watchers if that is anything new: whether it was.
+    fn set(&self, hash: ScopeHash, known: impl FnOnce(Revision) -> Revision) -> bool {
+        lock(&self.watched).get(&hash).is_some_and(|watched| {
             watched.revision.send_if_modified(|revision| {
                 let before = std::mem::replace(revision, known(*revision));
                 before != *revision
-            });
-        }
+            })
+        })
     }
 }
 

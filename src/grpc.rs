@@ -11,6 +11,7 @@ mod export;
 pub mod gate;
 mod history;
 mod inbox;
+pub mod metered;
 mod status;
 pub mod sync;
 

@@ -6,7 +6,7 @@
 //! [`store::batch`] how they become durable; [`pull`] reads what changed, [`watch`] follows it, woken
 //! by [`feed`]; [`retention`] removes what is old; [`export`] and [`erasure`] are how a user takes
 //! everything along, and goes. Who calls decides [`auth`], with the keys of [`keyring`];
-//! how much, [`admission`] and [`places`]. [`tls`] encrypts what is said.
+//! how much, [`admission`] and [`places`]. [`tls`] encrypts what is said, [`metrics`] tell how it goes.
 //!
 //! The onlys, checked by `tests/architecture.rs`: only `domain` decides; only `store` speaks SQL;
 //! only `grpc` and `server` know tonic and prost (and the app of the demo, as a client); only `config`
@@ -30,6 +30,7 @@ pub mod grpc;
 pub mod history;
 pub mod inbox;
 pub mod keyring;
+pub mod metrics;
 pub mod places;
 pub mod postgres;
 pub mod presence;

@@ -50,6 +50,17 @@ struct State {
     order: VecDeque<Scope>,
 }
 
+/// How places are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlacesUsage {
+    /// Places at work.
+    pub taken: usize,
+    /// Places nobody has.
+    pub free: usize,
+    /// Calls that wait for one.
+    pub waiting: usize,
+}
+
 /// A place at work. Somebody else's when it is dropped.
 pub struct Place {
     shared: Arc<Shared>,
@@ -73,6 +84,17 @@ impl Places {
         Self {
             shared: Arc::new(shared),
             wait_max,
+        }
+    }
+
+    /// How they are used now.
+    pub fn usage(&self) -> PlacesUsage {
+        let state = self.shared.lock();
+        let waiting = state.waiting.values().flatten();
+        PlacesUsage {
+            taken: state.taken.values().sum(),
+            free: state.free,
+            waiting: waiting.filter(|sender| !sender.is_closed()).count(),
         }
     }
 

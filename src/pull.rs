@@ -16,6 +16,7 @@ use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::standing::{BatchNumber, Gate, SubscriptionState, Wanted, admit};
 use crate::domain::version::Revision;
 use crate::error::{CallError, Fault, FieldProblem, Refusal};
+use crate::metrics::Metrics;
 use crate::places::Places;
 use crate::presence::Presence;
 use crate::store::Store;
@@ -86,18 +87,26 @@ pub struct Pull {
     catalog: Arc<Catalog>,
     presence: Presence,
     places: Places,
+    metrics: Metrics,
     cursor_key: Arc<OnceCell<CursorKey>>,
 }
 
 impl Pull {
-    /// Pages from `store`, read in `places`, to apps that know `catalog`; who pulls is told to
-    /// `presence`.
-    pub fn new(store: Store, catalog: Arc<Catalog>, presence: Presence, places: Places) -> Self {
+    /// Pages from `store`, read in `places` and counted in `metrics`, to apps that know `catalog`; who
+    /// pulls is told to `presence`.
+    pub fn new(
+        store: Store,
+        catalog: Arc<Catalog>,
+        presence: Presence,
+        places: Places,
+        metrics: Metrics,
+    ) -> Self {
         Self {
             store,
             catalog,
             presence,
             places,
+            metrics,
             cursor_key: Arc::default(),
         }
     }
@@ -154,6 +163,13 @@ impl Pull {
 
     /// Reads one page. The caller has a place.
     pub async fn page(&self, request: &PullRequest, now: Millis) -> Result<Page, CallError> {
+        let begun = Instant::now();
+        let page = self.read(request, now).await?;
+        self.metrics.page_read(page.entities.len(), begun.elapsed());
+        Ok(page)
+    }
+
+    async fn read(&self, request: &PullRequest, now: Millis) -> Result<Page, CallError> {
         let key = self.cursor_key().await?;
         let binding = binding(request);
         let cursor = decode(&request.cursor, &binding, key)?;

@@ -20,6 +20,7 @@ use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::standing::{BatchMark, Gate, Wanted, admit};
 use crate::error::{CallError, Fault, Refusal};
 use crate::feed::Feed;
+use crate::metrics::Metrics;
 use crate::places::Places;
 use crate::store::Store;
 use crate::store::batch::{Author, Batch, Recorded};
@@ -64,6 +65,7 @@ pub struct Push {
     feed: Feed,
     turns: Turns,
     places: Places,
+    metrics: Metrics,
     /// Work under way. Shutdown waits for it.
     tasks: TaskTracker,
     rules: PushRules,
@@ -85,11 +87,12 @@ pub struct PushRules {
 }
 
 impl Push {
-    /// Work is done in `places` and spawned on `tasks`, commits are told to `feed`.
+    /// Work is done in `places` and spawned on `tasks`, commits are told to `feed`, batches to `metrics`.
     pub fn new(
         store: Store,
         feed: Feed,
         places: Places,
+        metrics: Metrics,
         tasks: TaskTracker,
         rules: PushRules,
     ) -> Self {
@@ -98,6 +101,7 @@ impl Push {
             feed,
             turns: Turns::default(),
             places,
+            metrics,
             tasks,
             rules,
         }
@@ -126,6 +130,11 @@ impl Push {
             let settled = push.settle(&request).await;
             Span::current().record("duration_ms", begun.elapsed().as_millis() as u64);
             let answers = settled?;
+            if !request.validate_only {
+                let took = begun.elapsed();
+                push.metrics
+                    .batch_settled(&request.batch, &answers, request.now, took);
+            }
             report(&answers);
             let mutations = request.batch.iter().map(mutation).collect();
             Ok(PushResponse { answers, mutations })

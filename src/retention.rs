@@ -5,11 +5,15 @@
 //! sides; what an open conflict needs stays. All scopes are gone through in steps of a bounded number of
 //! rows, each step a short transaction of its own beside live traffic, with a pause in between.
 
+mod progress;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, field};
+
+pub use progress::Progress;
 
 use crate::domain::catalog::{self, Catalog};
 use crate::domain::clock::Millis;
@@ -73,6 +77,7 @@ pub struct Retention {
     store: Store,
     catalog: Arc<Catalog>,
     options: RetentionOptions,
+    progress: Arc<Progress>,
 }
 
 impl Retention {
@@ -88,7 +93,13 @@ impl Retention {
             store,
             catalog,
             options,
+            progress: Arc::default(),
         }
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Arc<Progress> {
+        self.progress.clone()
     }
 
     /// Compacts once in every interval until `stop`. A compaction that fails is logged, and tried again
@@ -144,9 +155,13 @@ impl Retention {
                 stop,
                 rows: 0,
                 compacted: Compacted::default(),
+                told: Compacted::default(),
             };
-            run.compacted.finished = run.erasures().await? && run.all_scopes().await?;
-            let compacted = run.compacted;
+            self.progress.begin();
+            let ended = run.everything().await;
+            run.tell();
+            self.progress.end(ended.as_ref().ok());
+            let compacted = ended?;
             Span::current()
                 .record("versions", compacted.versions)
                 .record("conflicts", compacted.conflicts)
@@ -185,9 +200,22 @@ struct Run<'a> {
     /// Rows since the last pause.
     rows: usize,
     compacted: Compacted,
+    /// What of it the progress has.
+    told: Compacted,
 }
 
 impl Run<'_> {
+    async fn everything(&mut self) -> Result<Compacted, Fault> {
+        self.compacted.finished = self.erasures().await? && self.all_scopes().await?;
+        Ok(self.compacted)
+    }
+
+    fn tell(&mut self) {
+        let progress = &self.retention.progress;
+        progress.removed(&self.told, &self.compacted);
+        self.told = self.compacted;
+    }
+
     /// Finishes what was left of deleted accounts, before anything else.
     async fn erasures(&mut self) -> Result<bool, Fault> {
         let Retention { store, options, .. } = self.retention;
@@ -227,6 +255,7 @@ impl Run<'_> {
                 if !self.versions(scope).await? || !self.conflicts(scope).await? {
                     return Ok(false);
                 }
+                self.retention.progress.went_through_scope();
             }
             let Some((last, _)) = page.into_iter().last() else {
                 return Ok(true);
@@ -306,6 +335,7 @@ impl Run<'_> {
 
     /// Leaves room to others once enough rows were gone through; false: stop.
     async fn rest(&mut self, rows: usize) -> bool {
+        self.tell();
         let options = &self.retention.options;
         self.rows += STATEMENT_ROWS + rows;
         if self.rows < usize::from(options.step_rows) {

@@ -22,7 +22,7 @@ use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
 
 use crate::admission::{Admission, AdmissionRules};
 use crate::config::{Config, Limits};
-use crate::connections;
+use crate::connections::{self, Room};
 use crate::domain::catalog::Catalog;
 use crate::erasure::Erasing;
 use crate::feed::{Feed, FeedOptions};
@@ -30,10 +30,12 @@ use crate::grpc::admission::Limited;
 use crate::grpc::authn::Authenticated;
 use crate::grpc::edge::{self, EdgeLayer};
 use crate::grpc::gate::Gatekeeper;
+use crate::grpc::metered::MeteredLayer;
 use crate::grpc::proto::DESCRIPTORS;
 use crate::grpc::proto::sync_service_server::{SERVICE_NAME, SyncServiceServer};
 use crate::grpc::sync::Sync;
 use crate::keyring::Keyring;
+use crate::metrics::{Metrics, Port, Sources};
 use crate::places::Places;
 use crate::presence::Presence;
 use crate::pull::Pull;
@@ -89,6 +91,8 @@ pub struct Service {
     pub catalog: Catalog,
     /// How callers' connections are encrypted; `None`: not at all.
     pub certificates: Option<Certificates>,
+    /// Where metrics are told; `None`: nowhere.
+    pub metrics: Option<TcpListener>,
 }
 
 /// Serves on `listener` until `shutdown` ends, then drains: new connections are refused, streams
@@ -103,17 +107,33 @@ pub async fn serve(
     let store = service.store.clone();
     let keyring = service.keyring.clone();
     let certificates = service.certificates.take();
+    let metrics_listener = service.metrics.take();
     let limits = &config.limits;
     let pushes = TaskTracker::new();
     let stop = CancellationToken::new();
     let feed = Feed::new();
     let presence = Presence::new(limits.account_devices_max);
     let catalog = Arc::new(service.catalog.clone());
+    let metrics = Metrics::new(&catalog);
     let retention = Retention::new(store.clone(), catalog, RetentionOptions::default());
     let admission = Admission::new(admission_rules(limits));
+    // More would wait for a connection, in a queue that knows no users.
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let places = Places::new(store.connections_max(), cores, limits.call_wait());
+    let room = Arc::new(Room::new(connections::fitting(limits.connections_max)));
+    let sources = Sources {
+        store: store.clone(),
+        places: places.clone(),
+        admission: admission.clone(),
+        feed: feed.clone(),
+        room: room.clone(),
+        compaction: retention.progress(),
+    };
     let around = Around {
         admission: admission.clone(),
         feed: feed.clone(),
+        metrics: metrics.clone(),
+        places,
         presence: presence.clone(),
         pushes: pushes.clone(),
         stop: stop.clone(),
@@ -130,6 +150,9 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .layer(cors(&config.listen.web_origins)?)
         .layer(GrpcWebLayer::new())
+        .layer(MeteredLayer {
+            metrics: metrics.clone(),
+        })
         .layer(EdgeLayer {
             call_timeout: limits.call_timeout(),
             message_bytes_max: limits.message_bytes_max,
@@ -147,12 +170,12 @@ pub async fn serve(
         )
         .add_service(sync);
     let stopping = stop.clone().cancelled_owned();
-    let room = connections::room(limits.connections_max);
-    let incoming = connections::limited(incoming(listener)?, room);
+    let incoming = connections::limited(incoming(listener)?, room.clone());
     let server = match &certificates {
         Some(certificates) => {
             // Once more: who has shaken hands has to say something soon, too.
-            let incoming = connections::limited(certificates.around(Box::pin(incoming)), room);
+            let talking = Arc::new(Room::new(room.size()));
+            let incoming = connections::limited(certificates.around(Box::pin(incoming)), talking);
             Either::Left(server.serve_with_incoming_shutdown(incoming, stopping))
         }
         None => Either::Right(server.serve_with_incoming_shutdown(incoming, stopping)),
@@ -179,7 +202,18 @@ pub async fn serve(
         let stopping = stop.clone();
         background.spawn(async move { retention.run(interval, edge::now, stopping).await });
     }
-    background.spawn(watch_health(store, health.clone(), stop.clone()));
+    if let Some(listener) = metrics_listener {
+        let (counted, counted_store) = (metrics.clone(), store.clone());
+        let stopping = stop.clone();
+        background.spawn(async move { counted.run(&counted_store, edge::now, stopping).await });
+        let port = Port {
+            listener,
+            metrics: metrics.clone(),
+            sources,
+        };
+        background.spawn(port.run(stop.clone()));
+    }
+    background.spawn(watch_health(store, health.clone(), metrics, stop.clone()));
     background.close();
 
     tokio::pin!(server);
@@ -229,6 +263,8 @@ fn copy_bytes_max(limits: &Limits) -> usize {
 struct Around {
     admission: Admission,
     feed: Feed,
+    metrics: Metrics,
+    places: Places,
     presence: Presence,
     pushes: TaskTracker,
     stop: CancellationToken,
@@ -256,10 +292,13 @@ fn sync_service(
         keyring,
         catalog,
         certificates: _,
+        metrics: _,
     } = service;
     let Around {
         admission,
         feed,
+        metrics,
+        places,
         presence,
         pushes,
         stop,
@@ -267,10 +306,13 @@ fn sync_service(
     let limits = config.limits.clone();
     let catalog = Arc::new(catalog);
     let message_bytes_max = limits.message_bytes_max;
-    // More would wait for a connection, in a queue that knows no users.
-    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let places = Places::new(store.connections_max(), cores, limits.call_wait());
-    let pull = Pull::new(store.clone(), catalog.clone(), presence, places.clone());
+    let pull = Pull::new(
+        store.clone(),
+        catalog.clone(),
+        presence,
+        places.clone(),
+        metrics.clone(),
+    );
     let rules = PushRules {
         catalog: catalog.clone(),
         item_bytes_max: limits.item_bytes_max,
@@ -280,10 +322,18 @@ fn sync_service(
     };
     let sync = Sync {
         erasing: Erasing::new(store.clone(), feed.clone(), pushes.clone()),
-        push: Push::new(store.clone(), feed.clone(), places.clone(), pushes, rules),
+        push: Push::new(
+            store.clone(),
+            feed.clone(),
+            places.clone(),
+            metrics.clone(),
+            pushes,
+            rules,
+        ),
         watch: Watch::new(
             pull.clone(),
             feed,
+            metrics.clone(),
             config.watching.heartbeat_interval(),
             stop.clone(),
         ),
@@ -292,6 +342,7 @@ fn sync_service(
         catalog,
         gatekeeper: Gatekeeper::new(&config.auth.subscription),
         limits,
+        metrics,
         places,
         stop,
     };
@@ -330,7 +381,12 @@ fn cors(origins: &[String]) -> Result<CorsLayer, ServeError> {
 }
 
 /// Keeps the health status true: overall and for the service, NOT_SERVING while Postgres is away.
-async fn watch_health(store: Store, mut health: HealthReporter, stop: CancellationToken) {
+async fn watch_health(
+    store: Store,
+    mut health: HealthReporter,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
     let mut reported = None;
     loop {
         let status = match store.ping().await {
@@ -338,6 +394,7 @@ async fn watch_health(store: Store, mut health: HealthReporter, stop: Cancellati
             Err(_) => ServingStatus::NotServing,
         };
         if reported != Some(status) {
+            metrics.serves(status == ServingStatus::Serving);
             report_health(&health, status).await;
             reported = Some(status);
         }
@@ -346,6 +403,7 @@ async fn watch_health(store: Store, mut health: HealthReporter, stop: Cancellati
             () = tokio::time::sleep(HEALTH_INTERVAL) => (),
         }
     }
+    metrics.serves(false);
     report_health(&health, ServingStatus::NotServing).await;
     // Ends the streams of those who watch it: left open, they would hold up the drain.
     for service in HEALTH_SERVICES {

@@ -19,6 +19,7 @@ mod session;
 pub mod standing;
 mod tls;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -27,6 +28,7 @@ use deadpool_postgres::{
 use thiserror::Error;
 
 use address::Address;
+use fault::ErrorTally;
 
 use crate::error::Fault;
 
@@ -53,8 +55,23 @@ pub const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s 
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    /// What went wrong.
+    errors: Arc<ErrorTally>,
     /// For sessions outside the pool.
     address: Address,
+}
+
+/// How a pool is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUsage {
+    /// Connections at work.
+    pub used: usize,
+    /// Connections that wait for work.
+    pub idle: usize,
+    /// Work that waits for a connection.
+    pub waiting: usize,
+    /// Connections at most.
+    pub max: usize,
 }
 
 /// Settings no pool can be made from.
@@ -86,7 +103,11 @@ impl Store {
             .wait_timeout(Some(CONNECTION_WAIT))
             .create_timeout(Some(CONNECTION_WAIT))
             .build()?;
-        Ok(Self { pool, address })
+        Ok(Self {
+            pool,
+            errors: Arc::default(),
+            address,
+        })
     }
 
     /// Whether Postgres answers. While all connections are in use it does.
@@ -104,6 +125,22 @@ impl Store {
     /// Connections at most.
     pub fn connections_max(&self) -> usize {
         self.pool.status().max_size
+    }
+
+    /// How the pool is used now.
+    pub fn usage(&self) -> PoolUsage {
+        let status = self.pool.status();
+        PoolUsage {
+            used: status.size.saturating_sub(status.available),
+            idle: status.available,
+            waiting: status.waiting,
+            max: status.max_size,
+        }
+    }
+
+    /// How often something went wrong between the service and Postgres, by kind.
+    pub fn errors(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.errors.counts()
     }
 
     /// Closes the pool; later calls fail as [`Fault::Unavailable`].

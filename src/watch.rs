@@ -18,6 +18,7 @@ use crate::domain::scope::Scope;
 use crate::domain::standing::SubscriptionState;
 use crate::error::{CallError, Fault, Refusal};
 use crate::feed::{Feed, Subscription};
+use crate::metrics::Metrics;
 use crate::pull::{CONFLICTS_AT_ONCE, Pull, PullRequest};
 use crate::store::inbox::InboxStretch;
 use crate::store::page::Entity;
@@ -59,21 +60,24 @@ pub enum Event {
 pub struct Watch {
     pull: Pull,
     feed: Feed,
+    metrics: Metrics,
     heartbeat_interval: Duration,
     stop: CancellationToken,
 }
 
 impl Watch {
-    /// Watches read with `pull`, are woken by `feed`, and end with `stop`.
+    /// Watches read with `pull`, are woken by `feed`, counted in `metrics`, and end with `stop`.
     pub fn new(
         pull: Pull,
         feed: Feed,
+        metrics: Metrics,
         heartbeat_interval: Duration,
         stop: CancellationToken,
     ) -> Self {
         Self {
             pull,
             feed,
+            metrics,
             heartbeat_interval,
             stop,
         }
@@ -98,6 +102,7 @@ impl Watch {
             duration_ms = field::Empty,
         );
         let begun = Instant::now();
+        self.metrics.watch_began();
         let following = Following {
             span,
             begun,
@@ -111,6 +116,7 @@ impl Watch {
             library,
             user,
             last_event: begun,
+            woken: None,
             may_have_more: true,
             caught_up: false,
             inbox: None,
@@ -143,6 +149,8 @@ struct Following {
     lapses: Option<Instant>,
     /// When the reader last got something.
     last_event: Instant,
+    /// When it was woken for what it has not handed over yet.
+    woken: Option<Instant>,
     may_have_more: bool,
     caught_up: bool,
     /// Where the inbox has changed within the page that was read, and has not been looked at yet.
@@ -171,6 +179,7 @@ impl Following {
     async fn next_event(&mut self) -> Result<Event, CallError> {
         loop {
             if let Some(conflict) = self.conflicts.pop_front() {
+                self.hand_over();
                 return Ok(Event::Conflict(conflict));
             }
             if let Some(stretch) = self.inbox {
@@ -179,6 +188,7 @@ impl Following {
             }
             let cursor = self.request.cursor.clone();
             if !self.changes.is_empty() {
+                self.hand_over();
                 let entities = std::mem::take(&mut self.changes);
                 return Ok(Event::Changes { entities, cursor });
             }
@@ -193,13 +203,26 @@ impl Following {
             let heartbeat = self.last_event + self.watch.heartbeat_interval;
             tokio::select! {
                 () = reached(self.lapses) => self.may_have_more = true,
-                () = self.library.moved() => self.may_have_more = true,
-                () = self.user.moved() => self.may_have_more = true,
+                () = self.library.moved() => self.wake(),
+                () = self.user.moved() => self.wake(),
                 () = sleep_until(heartbeat) => {
                     self.watch.pull.saw(&self.request, None, (self.clock)());
                     return Ok(Event::Heartbeat { cursor });
                 }
             }
+        }
+    }
+
+    fn wake(&mut self) {
+        self.watch.metrics.watch_woken();
+        self.woken = Some(Instant::now());
+        self.may_have_more = true;
+    }
+
+    /// Notes how long after it was woken the first of what is new is handed over.
+    fn hand_over(&mut self) {
+        if let Some(woken) = self.woken.take() {
+            self.watch.metrics.delivered(woken.elapsed());
         }
     }
 
@@ -275,6 +298,7 @@ where
 
 impl Drop for Following {
     fn drop(&mut self) {
+        self.watch.metrics.watch_ended();
         let duration_ms = self.begun.elapsed().as_millis() as u64;
         self.span
             .record("pages", self.pages)

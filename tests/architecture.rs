@@ -10,7 +10,7 @@ const FILE_LINES_MAX: usize = 400;
 
 /// Which modules of the crate each module may name. Everybody may name `domain` and `error`;
 /// `domain` names nobody.
-const IMPORTS: [(&str, &[&str]); 27] = [
+const IMPORTS: [(&str, &[&str]); 28] = [
     ("admission", &[]),
     ("places", &[]),
     ("domain", &[]),
@@ -32,9 +32,20 @@ const IMPORTS: [(&str, &[&str]); 27] = [
     ("inbox", &["store"]),
     ("retention", &["store"]),
     ("turns", &[]),
-    ("push", &["feed", "places", "store", "turns"]),
-    ("pull", &["places", "presence", "store"]),
-    ("watch", &["feed", "pull", "store"]),
+    (
+        "metrics",
+        &[
+            "admission",
+            "connections",
+            "feed",
+            "places",
+            "retention",
+            "store",
+        ],
+    ),
+    ("push", &["feed", "metrics", "places", "store", "turns"]),
+    ("pull", &["metrics", "places", "presence", "store"]),
+    ("watch", &["feed", "metrics", "pull", "store"]),
     (
         "grpc",
         &[
@@ -46,6 +57,7 @@ const IMPORTS: [(&str, &[&str]); 27] = [
             "history",
             "inbox",
             "keyring",
+            "metrics",
             "places",
             "presence",
             "pull",
@@ -65,6 +77,7 @@ const IMPORTS: [(&str, &[&str]); 27] = [
             "feed",
             "grpc",
             "keyring",
+            "metrics",
             "places",
             "presence",
             "pull",
@@ -85,6 +98,7 @@ const IMPORTS: [(&str, &[&str]); 27] = [
             "feed",
             "grpc",
             "keyring",
+            "metrics",
             "places",
             "postgres",
             "push",
@@ -98,7 +112,7 @@ const IMPORTS: [(&str, &[&str]); 27] = [
 ];
 
 /// Words that only some files may hold: the word, where, and why.
-const ONLYS: [(&str, &[&str], &str); 23] = [
+const ONLYS: [(&str, &[&str], &str); 24] = [
     (
         "tonic",
         &["grpc", "server", "connections", "commands/demo/device"],
@@ -134,6 +148,7 @@ const ONLYS: [(&str, &[&str], &str); 23] = [
             "pull",
             "watch",
             "export",
+            "metrics",
             "retention",
             "postgres",
             "keyring",
@@ -150,7 +165,16 @@ const ONLYS: [(&str, &[&str], &str); 23] = [
         &["auth"],
         "only auth knows how tokens are made",
     ),
-    ("hyper", &["keyring/source"], "only key sets are fetched"),
+    (
+        "hyper",
+        &["keyring/source", "metrics/port"],
+        "only key sets are fetched, only metrics told beside gRPC",
+    ),
+    (
+        "prometheus_client",
+        &["metrics"],
+        "names of metrics are in one place",
+    ),
     (
         "rustls",
         &["tls", "store/tls", "store/address", "keyring/source"],
@@ -192,6 +216,7 @@ const ONLYS: [(&str, &[&str], &str); 23] = [
             "places",
             "connections",
             "admission",
+            "metrics",
             "status",
             "history",
             "inbox",
@@ -381,11 +406,12 @@ fn a_file_holds_one_thing() {
 #[test]
 fn every_statement_is_alone_in_its_file_and_names_its_scope() {
     /// Statements about the whole database, or about scopes as such.
-    const SCOPELESS: [&str; 15] = [
+    const SCOPELESS: [&str; 16] = [
         "claim_compaction.sql",
         "list_erasures.sql",
         "list_scopes.sql",
         "listen.sql",
+        "measure_conflicts.sql",
         "own_registry.sql",
         "remember_erasures.sql",
         "share_registry.sql",

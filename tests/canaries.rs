@@ -1,7 +1,8 @@
-//! Secrets and privacy: words planted in data, tokens and ids appear in no log and no error, of the
-//! service or of its private Postgres, however much is logged and whatever goes wrong.
+//! Secrets and privacy: words planted in data, tokens and ids appear in no log, no metric and no error, of
+//! the service or of its private Postgres, however much is logged and whatever goes wrong.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Output;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -21,6 +22,7 @@ use tonic_types::StatusExt;
 use uuid::Uuid;
 
 use crate::commands::folder;
+use crate::metrics::told::get;
 use crate::support::database::connect;
 use crate::support::program::{Program, program};
 use crate::support::service::UNHURRIED;
@@ -81,11 +83,14 @@ struct Stage {
     watcher: Client,
     channel: Channel,
     token: String,
+    /// Where metrics are told.
+    metrics: SocketAddr,
 }
 
 impl Stage {
     async fn set(data_dir: &str) -> Self {
         let mut serve = program(&["--data-dir", data_dir, "--database-connections-max", "1"]);
+        serve.args(["--metrics-listen", "127.0.0.1:0"]);
         serve.args(UNHURRIED);
         serve
             .env("IRONFLOW_JWT_SECRET", SECRET)
@@ -96,6 +101,11 @@ impl Stage {
             .split("psql -h ")
             .nth(1)
             .and_then(|rest| rest.split(' ').next());
+        let metrics = service.line("metrics: http://");
+        let metrics = metrics
+            .split("http://")
+            .nth(1)
+            .and_then(|rest| rest.split('/').next()?.parse().ok());
         let mut config = tokio_postgres::Config::new();
         config
             .host_path(socket.expect("a socket"))
@@ -113,6 +123,7 @@ impl Stage {
             watcher: connect(&config).await,
             channel,
             token: token(SECRET, &word("user"), hour),
+            metrics: metrics.expect("an address"),
             service,
         }
     }
@@ -161,6 +172,8 @@ async fn what_is_planted_in_data_tokens_and_ids_is_in_no_log_and_no_error() {
     what_is_refused(&stage).await;
     what_breaks(&stage).await;
 
+    let (_, metrics) = get(stage.metrics, "/metrics").await;
+    assert!(metrics.contains("ironflow_items_total{entity_type=\"workout\""));
     let address = stage.service.address.to_string();
     let (status, printed, log) = stage.service.stop();
     assert!(status.success(), "{status}");
@@ -189,18 +202,19 @@ async fn what_is_planted_in_data_tokens_and_ids_is_in_no_log_and_no_error() {
         assert!(postgres.contains(told), "no {told} in {postgres}");
     }
     for (whose, text) in [
-        ("the service", &log),
-        ("Postgres", &postgres),
+        ("the log of the service", &log),
+        ("the log of Postgres", &postgres),
         ("start-up", &printed),
+        ("metrics", &metrics),
     ] {
         let leak = text
             .lines()
             .find(|line| line.to_lowercase().contains(CANARY));
-        assert_eq!(leak, None, "the log of {whose}");
+        assert_eq!(leak, None, "{whose}");
         // Parts of tokens: every one of ours begins with a brace in base64, and a claim with `sub`.
         for secret in ["eyJ", "signs tokens"] {
             let leak = text.lines().find(|line| line.contains(secret));
-            assert_eq!(leak, None, "the log of {whose}");
+            assert_eq!(leak, None, "{whose}");
         }
     }
     assert!(printed.contains(&address));

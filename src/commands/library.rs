@@ -23,6 +23,7 @@ use crate::domain::scope::{DeviceId, Scope, UserId};
 use crate::domain::standing::Gate;
 use crate::error::Fault;
 use crate::feed::Feed;
+use crate::metrics::Metrics;
 use crate::places::Places;
 use crate::push::{Push, PushRequest, PushRules};
 use crate::store::Store;
@@ -193,6 +194,7 @@ impl<'a> Operator<'a> {
             store.clone(),
             Feed::new(),
             places,
+            Metrics::new(self.rules.catalog),
             TaskTracker::new(),
             rules,
         );

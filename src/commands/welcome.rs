@@ -17,6 +17,8 @@ const TRIAL_ENTITY: &str = "6f1c5a4e-0d5b-4c57-9d0e-3f6f4f3a2b10";
 pub(super) struct Welcome<'a> {
     /// Where the service listens.
     pub(super) address: SocketAddr,
+    /// Where it tells its metrics.
+    pub(super) metrics: Option<SocketAddr>,
     /// Where it keeps its data.
     pub(super) database: &'a Database,
     /// Where the development secret lies.
@@ -74,6 +76,9 @@ impl fmt::Display for Welcome<'_> {
                 writeln!(f, "  look: psql -h {socket} -U ironflow ironflow")?;
             }
             None => writeln!(f, "  data: the Postgres of DATABASE_URL")?,
+        }
+        if let Some(metrics) = self.metrics {
+            writeln!(f, "  metrics: http://{metrics}/metrics")?;
         }
         let token = match &self.sign_in {
             SignIn::Trial(token) => token,

@@ -35,6 +35,7 @@ use crate::error::{CallError, Refusal};
 use crate::export::Export;
 use crate::history::history;
 use crate::inbox::inspect;
+use crate::metrics::Metrics;
 use crate::places::Places;
 use crate::pull::Pull;
 use crate::push::Push;
@@ -61,6 +62,8 @@ pub struct Sync {
     pub gatekeeper: Gatekeeper,
     /// What a call may ask for.
     pub limits: Limits,
+    /// Where what devices say of their queues is counted.
+    pub metrics: Metrics,
     /// Who works on the database, and who is next.
     pub places: Places,
     /// Ends streams.
@@ -78,6 +81,8 @@ impl SyncService for Sync {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let echoes = echoes(&request);
+        let retries = request.items.iter().map(|item| item.retry_count);
+        self.metrics.queue_reported(request.pending_count, retries);
         let gate = self.gatekeeper.gate(&caller);
         let request = push_request(request, caller, gate, &self.limits, &self.catalog, now)?;
         let pushed = self.push.run(request).await.map_err(reported)?;

@@ -7,8 +7,10 @@ use tokio_postgres::types::ToSql;
 
 use super::Store;
 use super::batch::{READ_ENTITIES, content, stored};
-use super::columns::{millis, parsed, revision, version};
+use super::columns::{millis, optional_millis, parsed, revision, unexpected, version};
 use super::conflict::conflict;
+use super::session::Behalf;
+use crate::domain::clock::Millis;
 use crate::domain::conflict::{Conflict, ConflictId, ContentId, LosingSide};
 use crate::domain::entity::{Content, Document, EntityKey, EntityType, MutationId, Stored};
 use crate::domain::scope::{DeviceId, Scope};
@@ -20,6 +22,7 @@ const COUNT_OPEN: &str = include_str!("sql/count_open.sql");
 const FIND_CONFLICT: &str = include_str!("sql/find_conflict.sql");
 const FOLLOW_CONFLICTS: &str = include_str!("sql/follow_conflicts.sql");
 const READ_SIDES: &str = include_str!("sql/read_sides.sql");
+const MEASURE_CONFLICTS: &str = include_str!("sql/measure_conflicts.sql");
 const READ_VERSION: &str = include_str!("sql/read_version.sql");
 
 /// Which conflicts to list.
@@ -70,7 +73,28 @@ pub struct InboxStretch {
     pub began_at: Revision,
 }
 
+/// The conflicts that wait for a person, of all users together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WaitingConflicts {
+    /// How many.
+    pub open: i64,
+    /// When the oldest was opened; `None`: there is none.
+    pub oldest: Option<Millis>,
+}
+
 impl Store {
+    /// Counts the conflicts that wait for a person, at most `limit`.
+    pub async fn measure_conflicts(&self, limit: i64) -> Result<WaitingConflicts, Fault> {
+        let row = self
+            .ask_opt(Behalf::Keeper, MEASURE_CONFLICTS, &[&limit])
+            .await?;
+        let row = row.ok_or_else(|| unexpected("open"))?;
+        Ok(WaitingConflicts {
+            open: row.try_get("open")?,
+            oldest: optional_millis(&row, "oldest_at")?,
+        })
+    }
+
     /// Reads a page of conflicts.
     pub async fn list_conflicts(&self, query: &ConflictQuery) -> Result<ConflictPage, CallError> {
         let scope = query.scope.as_str();

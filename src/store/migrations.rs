@@ -33,13 +33,14 @@ macro_rules! migration {
 }
 
 /// In the order they are applied.
-const MIGRATIONS: [Migration; 6] = [
+const MIGRATIONS: [Migration; 7] = [
     migration!("0001_entities"),
     migration!("0002_feed"),
     migration!("0003_conflicts"),
     migration!("0004_isolation"),
     migration!("0005_standing"),
     migration!("0006_erasures"),
+    migration!("0007_metrics"),
 ];
 
 /// Why the tables could not be brought up to date.

@@ -5,6 +5,7 @@
 //! confines it ends with the transaction, so a pooled connection carries nothing over.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use deadpool_postgres::{ClientWrapper, Object};
@@ -13,6 +14,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
 use super::Store;
+use super::fault::ErrorTally;
 use crate::domain::scope::Scope;
 use crate::error::Fault;
 
@@ -40,14 +42,17 @@ pub(super) struct Session {
     client: Option<Object>,
     /// A transaction is open, or may be.
     open: AtomicBool,
+    errors: Arc<ErrorTally>,
 }
 
 impl Store {
     /// A session from the pool.
     pub(super) async fn session(&self) -> Result<Session, Fault> {
+        let client = self.pool.get().await;
         Ok(Session {
-            client: Some(self.pool.get().await?),
+            client: Some(client.map_err(|error| self.errors.pool_fault(error))?),
             open: AtomicBool::new(false),
+            errors: self.errors.clone(),
         })
     }
 
@@ -130,7 +135,7 @@ impl Session {
         let client = self.client()?;
         let mut statements = Vec::with_capacity(N);
         for (sql, _) in &questions {
-            statements.push(client.prepare_cached(sql).await?);
+            statements.push(self.prepare(sql).await?);
         }
         let queries = statements.iter().zip(questions);
         let queries =
@@ -141,8 +146,8 @@ impl Session {
                 None => Ok(()),
             }
         };
-        let (_, rows, _) =
-            try_join3(client.batch_execute(begin), try_join_all(queries), end).await?;
+        let answers = try_join3(client.batch_execute(begin), try_join_all(queries), end).await;
+        let (_, rows, _) = answers.map_err(|error| self.errors.fault(error))?;
         let short = |_| Fault::Defect("a statement has no answer".into(), None);
         rows.try_into().map_err(short)
     }
@@ -154,7 +159,8 @@ impl Session {
         parameters: Parameters<'_>,
     ) -> Result<Vec<Row>, Fault> {
         let statement = self.prepare(sql).await?;
-        Ok(self.client()?.query(&statement, parameters).await?)
+        let rows = self.client()?.query(&statement, parameters).await;
+        rows.map_err(|error| self.errors.fault(error))
     }
 
     /// Writes, in the transaction that is open; how many rows it touched.
@@ -164,7 +170,8 @@ impl Session {
         parameters: Parameters<'_>,
     ) -> Result<u64, Fault> {
         let statement = self.prepare(sql).await?;
-        Ok(self.client()?.execute(&statement, parameters).await?)
+        let touched = self.client()?.execute(&statement, parameters).await;
+        touched.map_err(|error| self.errors.fault(error))
     }
 
     /// Ends the transaction: all of it counts.
@@ -178,7 +185,8 @@ impl Session {
     }
 
     async fn end(&self, how: &'static str) -> Result<(), Fault> {
-        self.client()?.batch_execute(how).await?;
+        let ended = self.client()?.batch_execute(how).await;
+        ended.map_err(|error| self.errors.fault(error))?;
         self.open.store(false, Ordering::Relaxed);
         Ok(())
     }
@@ -192,7 +200,8 @@ impl Session {
     }
 
     async fn prepare(&self, sql: &str) -> Result<Statement, Fault> {
-        Ok(self.client()?.prepare_cached(sql).await?)
+        let statement = self.client()?.prepare_cached(sql).await;
+        statement.map_err(|error| self.errors.fault(error))
     }
 
     fn client(&self) -> Result<&Object, Fault> {

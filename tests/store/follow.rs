@@ -12,6 +12,7 @@ use ironflow_sync::domain::item::{ItemRules, RawItem, Sender, Submission};
 use ironflow_sync::domain::scope::{DeviceId, Scope, UserId};
 use ironflow_sync::domain::standing::Gate;
 use ironflow_sync::feed::Feed;
+use ironflow_sync::metrics::Metrics;
 use ironflow_sync::places::Places;
 use ironflow_sync::presence::Presence;
 use ironflow_sync::pull::{Pull, PullRequest};
@@ -83,16 +84,24 @@ async fn what_commits_while_nobody_reads_is_there_when_somebody_does() {
         account_entities_max: 1_000,
     };
     let places = Places::new(2, 2, LONG);
+    let metrics = Metrics::new(&Catalog::builtin());
     let push = Push::new(
         store.clone(),
         feed.clone(),
         places.clone(),
+        metrics.clone(),
         TaskTracker::new(),
         rules,
     );
     let catalog = Arc::new(Catalog::builtin());
-    let pull = Pull::new(store, catalog, Presence::new(1_000), places);
-    let watch = Watch::new(pull, feed, LONG, CancellationToken::new());
+    let pull = Pull::new(
+        store,
+        catalog,
+        Presence::new(1_000),
+        places,
+        metrics.clone(),
+    );
+    let watch = Watch::new(pull, feed, metrics, LONG, CancellationToken::new());
     let request = PullRequest {
         scope: Scope::of(&user()),
         device: device("tablet"),

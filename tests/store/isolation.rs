@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::support::{Device, TestService, delete, put};
 
 /// Statements about no scope, or about scopes as such: the keeper and the login itself run them.
-const NOT_OF_A_SCOPE: [&str; 19] = [
+const NOT_OF_A_SCOPE: [&str; 20] = [
     "begin_migration",
     "claim_compaction",
     "create_migrations",
@@ -26,6 +26,7 @@ const NOT_OF_A_SCOPE: [&str; 19] = [
     "list_scopes",
     "listen",
     "lock_migrations",
+    "measure_conflicts",
     "new_epoch",
     "notify",
     "own_registry",

@@ -47,6 +47,8 @@ pub const UNHURRIED: [&str; 4] = [
 pub struct TestService {
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it tells its metrics, if its arguments say so.
+    pub metrics: Option<SocketAddr>,
     /// What it stores its data in.
     pub database: Arc<TestDatabase>,
     stop: Option<oneshot::Sender<()>>,
@@ -109,6 +111,11 @@ impl TestService {
         let certificates = Certificates::load(&config.tls).expect("files");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
+        let metrics = match config.listen.metrics_listen {
+            Some(address) => Some(TcpListener::bind(address).await.expect("a port")),
+            None => None,
+        };
+        let told = metrics.as_ref().map(TcpListener::local_addr).transpose();
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(async move {
             let shutdown = async {
@@ -119,11 +126,13 @@ impl TestService {
                 keyring,
                 catalog,
                 certificates,
+                metrics,
             };
             serve(service, &config, listener, shutdown).await
         });
         Self {
             address,
+            metrics: told.expect("an address"),
             database,
             stop: Some(stop),
             served: Some(served),
