@@ -1,5 +1,6 @@
 //! What the service tells of itself: counted right, named once, documented, without a word of anybody.
 
+mod dashboard;
 mod load;
 mod port;
 pub mod told;
