@@ -206,6 +206,16 @@ pub enum CallError {
     Failed(#[from] Fault),
 }
 
+impl CallError {
+    /// Logs a fault, once, where the call is known.
+    pub fn report_fault(&self) {
+        match self {
+            Self::Refused(_) => (),
+            Self::Failed(fault) => fault.report(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

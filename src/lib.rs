@@ -42,5 +42,6 @@ pub mod status;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+pub mod trace;
 pub mod turns;
 pub mod watch;

@@ -23,6 +23,7 @@ use crate::store::Store;
 use crate::store::device::Seen;
 use crate::store::inbox::InboxStretch;
 use crate::store::page::{Entity, PageLimits, Reader};
+use crate::trace::traced;
 
 /// About how many bytes of data a page holds.
 const PAGE_BYTES_MAX: i64 = 1024 * 1024;
@@ -111,16 +112,17 @@ impl Pull {
         }
     }
 
-    /// Reads one page, as a call of its own.
+    /// Reads one page, as a call of its own. A fault is logged.
     pub async fn run(&self, request: &PullRequest, now: Millis) -> Result<Page, CallError> {
-        let span = tracing::info_span!(
+        let span = traced(tracing::info_span!(
             "pull",
+            trace_id = field::Empty,
             scope = %request.scope.log_name(),
             device = %request.device.log_name(),
             entities = field::Empty,
             has_more = field::Empty,
             duration_ms = field::Empty,
-        );
+        ));
         let work = async {
             let begun = Instant::now();
             let _place = self.places.take_soon(&request.scope).await?;
@@ -134,6 +136,7 @@ impl Pull {
             }
             result
         };
+        let work = async { work.await.inspect_err(CallError::report_fault) };
         work.instrument(span).await
     }
 

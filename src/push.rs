@@ -1,6 +1,7 @@
 //! One batch: lock the scope, read, plan, write, wake, answer. What a person decides about a conflict
 //! or an old version ([`resolve`]) goes the same way, and so does revoking a device ([`revoke`]).
 
+mod report;
 pub mod resolve;
 pub mod revoke;
 
@@ -25,6 +26,7 @@ use crate::places::Places;
 use crate::store::Store;
 use crate::store::batch::{Author, Batch, Recorded};
 use crate::store::device::DeviceInfo;
+use crate::trace::traced;
 use crate::turns::Turns;
 
 /// A batch, ready to be decided.
@@ -112,21 +114,24 @@ impl Push {
     /// Once it is its turn the work runs in a task of its own. A caller that hangs up then stops waiting
     /// for it, not it; before, nothing has begun, and nothing stays behind.
     pub async fn run(&self, request: PushRequest) -> Result<PushResponse, CallError> {
-        let span = tracing::info_span!(
+        let span = traced(tracing::info_span!(
             "sync",
+            trace_id = field::Empty,
             scope = %request.scope.log_name(),
             device = %request.device.log_name(),
             items = request.batch.len(),
+            validate_only = request.validate_only,
             applied = field::Empty,
             unchanged = field::Empty,
             conflicts = field::Empty,
             errors = field::Empty,
             duration_ms = field::Empty,
-        );
+        ));
         let push = self.clone();
         let scope = request.scope.clone();
         let work = async move {
             let begun = Instant::now();
+            report::attempt();
             let settled = push.settle(&request).await;
             Span::current().record("duration_ms", begun.elapsed().as_millis() as u64);
             let answers = settled?;
@@ -135,7 +140,7 @@ impl Push {
                 push.metrics
                     .batch_settled(&request.batch, &answers, request.now, took);
             }
-            report(&answers);
+            report::success(&request.batch, &answers);
             let mutations = request.batch.iter().map(mutation).collect();
             Ok(PushResponse { answers, mutations })
         };
@@ -255,18 +260,4 @@ impl Push {
 
 fn mutation(submission: &Submission) -> Option<MutationId> {
     submission.item.as_ref().ok().map(|item| item.mutation)
-}
-
-/// Counts the answers into the call's span, and says that it is done.
-fn report(answers: &[Answer]) {
-    let count = |kind: fn(&Answer) -> bool| answers.iter().filter(|answer| kind(answer)).count();
-    Span::current()
-        .record("applied", count(|a| matches!(a, Answer::Written { .. })))
-        .record(
-            "unchanged",
-            count(|a| matches!(a, Answer::Unchanged { .. })),
-        )
-        .record("conflicts", count(|a| matches!(a, Answer::Conflict(_))))
-        .record("errors", count(|a| matches!(a, Answer::Rejected(_))));
-    tracing::info!("batch settled");
 }

@@ -2,8 +2,8 @@
 //! error; standard output is for what a command prints.
 //!
 //! A call is one span, with one event when it is done (see [`crate::push`], [`crate::pull`],
-//! [`crate::watch`]). Spans and events never hold data, tokens or ids; users and devices are there by
-//! their [`LogName`](crate::domain::scope::LogName).
+//! [`crate::watch`]). Spans and events never hold data, tokens or ids; users, devices and entities are there
+//! by their [`LogName`](crate::domain::scope::LogName).
 
 use std::io::{self, IsTerminal};
 

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::pull::{CONFLICTS_AT_ONCE, Pull, PullRequest};
 use crate::store::inbox::InboxStretch;
 use crate::store::page::Entity;
+use crate::trace::traced;
 
 /// How often a read is tried again while the store is out of reach, and about how long each wait is,
 /// before the device is told to come back.
@@ -84,7 +85,8 @@ impl Watch {
     }
 
     /// Everything after the request's cursor, and then what happens, until the token `expires`.
-    /// `clock` is asked for the time of each read. The last item is the error that ended the stream.
+    /// `clock` is asked for the time of each read. The last item is the error that ended the stream; a fault
+    /// is logged.
     pub fn follow(
         self,
         request: PullRequest,
@@ -94,13 +96,14 @@ impl Watch {
         // Subscribed before anything is read: what commits in between is signalled.
         let library = self.feed.subscribe(&Scope::library());
         let user = self.feed.subscribe(&request.scope);
-        let span = tracing::info_span!(
+        let span = traced(tracing::info_span!(
             "watch",
+            trace_id = field::Empty,
             scope = %request.scope.log_name(),
             device = %request.device.log_name(),
             pages = field::Empty,
             duration_ms = field::Empty,
-        );
+        ));
         let begun = Instant::now();
         self.metrics.watch_began();
         let following = Following {
@@ -127,7 +130,10 @@ impl Watch {
             let mut following = following?;
             match following.next().await {
                 Ok(event) => Some((Ok(event), Some(following))),
-                Err(error) => Some((Err(error), None)),
+                Err(error) => {
+                    following.span.in_scope(|| error.report_fault());
+                    Some((Err(error), None))
+                }
             }
         })
     }

@@ -10,7 +10,7 @@ const FILE_LINES_MAX: usize = 400;
 
 /// Which modules of the crate each module may name. Everybody may name `domain` and `error`;
 /// `domain` names nobody.
-const IMPORTS: [(&str, &[&str]); 28] = [
+const IMPORTS: [(&str, &[&str]); 29] = [
     ("admission", &[]),
     ("places", &[]),
     ("domain", &[]),
@@ -31,6 +31,7 @@ const IMPORTS: [(&str, &[&str]); 28] = [
     ("history", &["store"]),
     ("inbox", &["store"]),
     ("retention", &["store"]),
+    ("trace", &[]),
     ("turns", &[]),
     (
         "metrics",
@@ -43,9 +44,12 @@ const IMPORTS: [(&str, &[&str]); 28] = [
             "store",
         ],
     ),
-    ("push", &["feed", "metrics", "places", "store", "turns"]),
-    ("pull", &["metrics", "places", "presence", "store"]),
-    ("watch", &["feed", "metrics", "pull", "store"]),
+    (
+        "push",
+        &["feed", "metrics", "places", "store", "trace", "turns"],
+    ),
+    ("pull", &["metrics", "places", "presence", "store", "trace"]),
+    ("watch", &["feed", "metrics", "pull", "store", "trace"]),
     (
         "grpc",
         &[
@@ -64,6 +68,7 @@ const IMPORTS: [(&str, &[&str]); 28] = [
             "push",
             "status",
             "store",
+            "trace",
             "watch",
         ],
     ),

@@ -181,7 +181,9 @@ async fn what_is_planted_in_data_tokens_and_ids_is_in_no_log_and_no_error() {
     let scope = Scope::of(&UserId::new(&word("user")).expect("a user id"));
     let phone = DeviceId::new(&word("phone")).expect("a device id");
     for told in [
-        "batch settled",
+        "sync_attempt",
+        "sync_conflict",
+        "sync_success",
         "page read",
         "watch ended",
         "decision taken",

@@ -3,7 +3,8 @@
 //! demo, `refusals` what a newcomer is told when something is wrong, `embedded` the private Postgres, `store`
 //! what lies below gRPC, `grpc` the service as a device sees it, `hostile` requests made to do harm, `sim` whole
 //! histories of devices over the core, `faults` the same over the real service, which is broken meanwhile, `killed`
-//! kill -9 of everything, `library` shared reference data, `metrics` what the service tells of itself,
+//! kill -9 of everything, `library` shared reference data, `logs` what is told of
+//! calls, `metrics` what the service tells of itself,
 //! `docs` pages that are held to what they describe, `examples` the examples, `tokens` who may call, `tls`
 //! encryption, towards callers and towards Postgres.
 
@@ -24,6 +25,7 @@ mod grpc;
 mod hostile;
 mod killed;
 mod library;
+mod logs;
 mod memory;
 mod metrics;
 mod refusals;

@@ -119,6 +119,7 @@ impl Stage<'_> {
             keyring,
             catalog: Catalog::builtin(),
             certificates: None,
+            metrics: None,
         };
         let end = CancellationToken::new();
         let served = server::serve(service, config, listener, end.clone().cancelled_owned());

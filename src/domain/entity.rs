@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::clock::Millis;
 use super::json::{Json, shorten_numbers};
-use super::scope::DeviceId;
+use super::scope::{DeviceId, LogName};
 use super::version::Version;
 
 /// Longest entity type in bytes.
@@ -47,6 +47,13 @@ pub struct EntityKey {
     pub entity_type: EntityType,
     /// The id its first device gave it.
     pub entity_id: Uuid,
+}
+
+impl EntityKey {
+    /// The entity in logs: its id, which devices make up, and with it whatever they like.
+    pub fn log_name(&self) -> LogName {
+        LogName::of(&self.entity_id.to_string())
+    }
 }
 
 /// The identity of one edit. It writes at most one version of an entity (promise 4).

@@ -84,7 +84,7 @@ impl Scope {
     }
 }
 
-/// What logs call a scope or a device: the first 16 hexadecimal digits of the SHA-256 of its text. The
+/// What logs call a scope, a device or an entity: the first 16 hexadecimal digits of the SHA-256 of its text. The
 /// ids themselves are personal data (many are mail addresses), and logs go further than databases do.
 ///
 /// Not a secret: who knows an id finds its lines (docs/operations.md), who only has the lines does not
@@ -93,7 +93,7 @@ impl Scope {
 pub struct LogName([u8; 8]);
 
 impl LogName {
-    fn of(text: &str) -> Self {
+    pub(super) fn of(text: &str) -> Self {
         let digest = Sha256::digest(text);
         let mut first = [0; 8];
         first.copy_from_slice(&digest[..8]);

@@ -15,6 +15,7 @@ use tower::{Layer, Service};
 use super::proto::sync_service_server::SERVICE_NAME;
 use super::status::{bad_framing, deadline_exceeded, message_too_large, no_such_call};
 use crate::domain::clock::Millis;
+use crate::trace::{Trace, within};
 
 /// The server's clock.
 pub fn now() -> Millis {
@@ -75,8 +76,10 @@ where
         let asked = caller_timeout(request.headers()).unwrap_or(Duration::MAX);
         let timeout = asked.min(self.layer.call_timeout);
         let message_bytes_max = self.layer.message_bytes_max;
+        let trace = caller_trace(request.headers());
         // Made here, before tonic makes its own timer, so that this one is never the later.
-        let answer = tokio::time::timeout(timeout, self.inner.call(request));
+        let answer = within(trace, self.inner.call(request));
+        let answer = tokio::time::timeout(timeout, answer);
         Box::pin(async move {
             let Ok(answer) = answer.await else {
                 return Ok(deadline_exceeded().into_http());
@@ -147,6 +150,15 @@ fn refused_in_http(status: StatusCode) -> Response<Body> {
         response.headers_mut().insert(header::ALLOW, post);
     }
     response
+}
+
+/// The trace that a caller is in. Of two there is no knowing which.
+fn caller_trace(headers: &HeaderMap) -> Option<Trace> {
+    let mut traces = headers.get_all("traceparent").into_iter();
+    match (traces.next(), traces.next()) {
+        (Some(trace), None) => Trace::parse(trace.to_str().ok()?),
+        _ => None,
+    }
 }
 
 /// The deadline a caller set: at most eight digits and a unit (the gRPC protocol over HTTP/2).

@@ -97,7 +97,7 @@ impl SyncService for Sync {
         let caller = caller(&request)?;
         let gate = self.gatekeeper.gate(&caller);
         let request = pull_request(request.into_inner(), &caller, gate, &self.limits)?;
-        let page = self.pull.run(&request, now()).await?;
+        let page = self.pull.run(&request, now()).await.map_err(reported)?;
         Ok(Response::new(pull_response(page)))
     }
 
@@ -113,7 +113,7 @@ impl SyncService for Sync {
         let request = as_pull(request.into_inner());
         let request = pull_request(request, &caller, gate, &self.limits)?;
         let events = self.watch.clone().follow(request, valid(&caller), now);
-        let messages = events.map(|event| event.map(watch_response).map_err(Status::from));
+        let messages = events.map(|event| event.map(watch_response).map_err(reported));
         Ok(Response::new(Box::pin(messages)))
     }
 

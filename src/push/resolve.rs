@@ -18,6 +18,7 @@ use crate::domain::standing::{BatchMark, BatchNumber, Gate, Wanted, admit};
 use crate::domain::version::Version;
 use crate::error::{CallError, FieldProblem, Refusal};
 use crate::store::device::DeviceInfo;
+use crate::trace::traced;
 
 /// A person's decision about a conflict.
 #[derive(Debug, Clone)]
@@ -97,13 +98,14 @@ pub struct RestoreResponse {
 impl Push {
     /// Settles a conflict as a person decided.
     pub async fn resolve(&self, request: ResolveRequest) -> Result<ResolveResponse, CallError> {
-        let span = tracing::info_span!(
+        let span = traced(tracing::info_span!(
             "resolve",
+            trace_id = field::Empty,
             scope = %request.scope.log_name(),
             device = %request.device.log_name(),
             status = field::Empty,
             duration_ms = field::Empty,
-        );
+        ));
         let push = self.clone();
         let scope = request.scope.clone();
         let work = async move {
@@ -194,13 +196,14 @@ impl Push {
         if !catalog.knows(entity_type) || catalog.rules(entity_type).shared {
             return Err(expected("entity_type", "a type that devices may write").into());
         }
-        let span = tracing::info_span!(
+        let span = traced(tracing::info_span!(
             "restore",
+            trace_id = field::Empty,
             scope = %request.scope.log_name(),
             device = %request.device.log_name(),
             status = field::Empty,
             duration_ms = field::Empty,
-        );
+        ));
         let push = self.clone();
         let scope = request.scope.clone();
         let source = request.source;

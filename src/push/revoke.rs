@@ -1,10 +1,13 @@
 //! Revoking a device. It goes the way of a push, so that it comes before or after each batch of the user,
 //! and takes a place in their order of changes, so that every watch looks again.
 
+use tracing::field;
+
 use super::Push;
 use crate::domain::clock::Millis;
 use crate::domain::scope::{DeviceId, Scope};
 use crate::error::{CallError, FieldProblem, Refusal};
+use crate::trace::traced;
 
 /// A wish that a device shall no longer be one of its user's.
 #[derive(Debug, Clone)]
@@ -21,11 +24,12 @@ impl Push {
     /// Revokes a device, and says since when it is. From then on its calls are refused, and its streams
     /// end when they look again.
     pub async fn revoke(&self, request: RevokeRequest) -> Result<Millis, CallError> {
-        let span = tracing::info_span!(
+        let span = traced(tracing::info_span!(
             "revoke",
+            trace_id = field::Empty,
             scope = %request.scope.log_name(),
             device = %request.device.log_name(),
-        );
+        ));
         let push = self.clone();
         let scope = request.scope.clone();
         let work = async move {
