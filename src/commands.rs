@@ -27,7 +27,7 @@ use crate::server::{self, Service};
 use crate::store::Store;
 use crate::store::address::Address;
 use crate::store::migrations::migrate;
-use crate::telemetry;
+use crate::telemetry::Telemetry;
 use crate::tls::Certificates;
 
 use welcome::{SignIn, Welcome};
@@ -55,18 +55,24 @@ enum CommandError {
 
 /// Runs the command the configuration names.
 pub async fn run(config: Config) -> Result<(), Box<dyn Error>> {
-    telemetry::start(config.log())?;
+    let telemetry = Telemetry::start(&config)?;
+    let done = command(&config).await;
+    telemetry.end().await;
+    done
+}
+
+async fn command(config: &Config) -> Result<(), Box<dyn Error>> {
     match config.command.clone().unwrap_or(Command::Serve) {
-        Command::Serve => serve(&config).await,
-        Command::Demo(demo) => demo::run(&config, &demo).await,
-        Command::Migrate => migrate_only(&config).await,
-        Command::NewEpoch => new_epoch(&config).await,
-        Command::Catalog { command } => catalog::run(&config, command),
-        Command::Library { command } => library::run(&config, command).await,
-        Command::Account { command } => account::run(&config, command).await,
-        Command::Device { command } => device::run(&config, command).await,
-        Command::Compact { dry_run } => compact::run(&config, dry_run).await,
-        Command::Token { user, hours } => token(&config, &user, hours),
+        Command::Serve => serve(config).await,
+        Command::Demo(demo) => demo::run(config, &demo).await,
+        Command::Migrate => migrate_only(config).await,
+        Command::NewEpoch => new_epoch(config).await,
+        Command::Catalog { command } => catalog::run(config, command),
+        Command::Library { command } => library::run(config, command).await,
+        Command::Account { command } => account::run(config, command).await,
+        Command::Device { command } => device::run(config, command).await,
+        Command::Compact { dry_run } => compact::run(config, dry_run).await,
+        Command::Token { user, hours } => token(config, &user, hours),
     }
 }
 

@@ -63,6 +63,17 @@ pub struct Config {
     /// What to log: a level, or directives such as ironflow_sync=debug,warn [default: info; the demo: warn]
     #[arg(long, env = "IRONFLOW_LOG", global = true, help_heading = "Logs")]
     log: Option<String>,
+    /// A collector that spans of calls are exported to by OTLP over gRPC, such as http://127.0.0.1:4317
+    /// [default: none]
+    #[cfg(feature = "otlp")]
+    #[arg(
+        long,
+        env = "IRONFLOW_OTLP_ENDPOINT",
+        value_name = "URL",
+        global = true,
+        help_heading = "Logs"
+    )]
+    pub otlp_endpoint: Option<String>,
 }
 
 impl Config {

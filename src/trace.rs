@@ -4,6 +4,9 @@
 //! of a call can be found by the trace of whoever called. What is malformed counts as absent, as the
 //! recommendation has it.
 
+#[cfg(feature = "otlp")]
+pub mod otlp;
+
 use std::fmt;
 
 use tokio::task::futures::TaskLocalFuture;
@@ -66,6 +69,8 @@ pub fn within<F: Future>(trace: Option<Trace>, call: F) -> TaskLocalFuture<Optio
 pub fn traced(span: Span) -> Span {
     if let Ok(Some(trace)) = CALLER.try_with(|trace| *trace) {
         span.record("trace_id", field::display(trace));
+        #[cfg(feature = "otlp")]
+        otlp::follow(&span, trace);
     }
     span
 }

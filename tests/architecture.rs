@@ -20,7 +20,7 @@ const IMPORTS: [(&str, &[&str]); 29] = [
     ("config", &[]),
     ("connections", &[]),
     ("keyring", &["auth", "config"]),
-    ("telemetry", &[]),
+    ("telemetry", &["config", "trace"]),
     ("tls", &["config"]),
     ("postgres", &[]),
     ("store", &[]),
@@ -117,7 +117,7 @@ const IMPORTS: [(&str, &[&str]); 29] = [
 ];
 
 /// Words that only some files may hold: the word, where, and why.
-const ONLYS: [(&str, &[&str], &str); 24] = [
+const ONLYS: [(&str, &[&str], &str); 25] = [
     (
         "tonic",
         &["grpc", "server", "connections", "commands/demo/device"],
@@ -174,6 +174,11 @@ const ONLYS: [(&str, &[&str], &str); 24] = [
         "hyper",
         &["keyring/source", "metrics/port"],
         "only key sets are fetched, only metrics told beside gRPC",
+    ),
+    (
+        "opentelemetry",
+        &["trace/otlp", "telemetry"],
+        "spans are exported in one place",
     ),
     (
         "prometheus_client",
@@ -234,6 +239,7 @@ const ONLYS: [(&str, &[&str], &str); 24] = [
             "main",
             "postgres",
             "keyring",
+            "telemetry",
             "tls",
         ],
         "a pure core",

@@ -5,7 +5,7 @@
 //! histories of devices over the core, `faults` the same over the real service, which is broken meanwhile, `killed`
 //! kill -9 of everything, `library` shared reference data, `logs` what is told of
 //! calls, `metrics` what the service tells of itself,
-//! `docs` pages that are held to what they describe, `examples` the examples, `tokens` who may call, `tls`
+//! `docs` pages that are held to what they describe, `examples` the examples, `spans` exported ones (feature `otlp`), `tokens` who may call, `tls`
 //! encryption, towards callers and towards Postgres.
 
 // The model server shares a file with the unit tests of the core, which call the core so.
@@ -30,6 +30,8 @@ mod memory;
 mod metrics;
 mod refusals;
 mod sim;
+#[cfg(feature = "otlp")]
+mod spans;
 mod store;
 mod support;
 mod tls;
