@@ -74,7 +74,7 @@ impl Metrics {
     }
 }
 
-/// Gives metrics their names and help texts.
+/// Gives metrics their names and help texts, to which the library adds a full stop.
 struct Register(Registry);
 
 impl Register {

@@ -88,29 +88,29 @@ impl Batches {
         Self {
             items: register.add(
                 "ironflow_items",
-                "Items that were answered, by entity type, status, and resolution or error code.",
+                "Items that were answered, by entity type, status, and resolution or error code",
             ),
             types: types
                 .map(|(name, _)| (name.clone(), TypeCounters::of(name.as_str())))
                 .collect(),
             unlisted: TypeCounters::of(UNLISTED),
             unknown: TypeCounters::of(UNKNOWN),
-            size: register.counts("ironflow_batch_items", "Items in a batch."),
+            size: register.counts("ironflow_batch_items", "Items in a batch"),
             seconds: register.seconds(
                 "ironflow_push_seconds",
-                "How long a batch took from its turn on: lock, read, decide, write, commit.",
+                "How long a batch took from its turn on: lock, read, decide, write, commit",
             ),
             replays: register.add(
                 "ironflow_replays",
-                "Items that had become a version before and got their first answer again.",
+                "Items that had become a version before and got their first answer again",
             ),
             pending: register.counts(
                 "ironflow_device_pending_items",
-                "Items still queued on a device behind a batch, as it says itself.",
+                "Items still queued on a device behind a batch, as it says itself",
             ),
             retries: register.keep(
                 "ironflow_device_retries",
-                "How often a device sent the most retried item of a batch before, as it says itself.",
+                "How often a device sent the most retried item of a batch before, as it says itself",
                 Histogram::new(RETRIES),
             ),
         }

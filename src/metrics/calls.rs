@@ -49,19 +49,19 @@ pub(super) struct Calls {
 impl Calls {
     pub(super) fn new(register: &mut Register) -> Self {
         Self {
-            started: register.add("grpc_server_started", "Calls that began."),
+            started: register.add("grpc_server_started", "Calls that began"),
             handled: register.add(
                 "grpc_server_handled",
-                "Calls that ended, streams too, by status code; Canceled: the caller hung up.",
+                "Calls that ended, streams too, by status code; Canceled: the caller hung up",
             ),
             seconds: register.keep(
                 "grpc_server_handling_seconds",
-                "How long calls took to their end, streams too.",
+                "How long calls took to their end, streams too",
                 Durations::new_with_constructor(InSeconds),
             ),
             refusals: register.add(
                 "ironflow_refusals",
-                "Calls that were answered with an error, by the reason in its details.",
+                "Calls that were answered with an error, by the reason in its details",
             ),
         }
     }

@@ -88,68 +88,68 @@ impl State {
     pub(super) fn new(register: &mut Register) -> Self {
         let build: Gauges<Version> = register.add(
             "ironflow_build_info",
-            "1; the version of the service is in the label.",
+            "1; the version of the service is in the label",
         );
         let version = env!("CARGO_PKG_VERSION");
         build.get_or_create(&Version { version }).set(1);
         Self {
-            serving: register.add("ironflow_serving", "1 while calls are served, else 0."),
+            serving: register.add("ironflow_serving", "1 while calls are served, else 0"),
             calls: register.add(
                 "ironflow_calls_under_way",
-                "Calls and watches that were let in and are not over.",
+                "Calls and watches that were let in and are not over",
             ),
             received_bytes: register.add(
                 "ironflow_received_bytes",
-                "Bytes of messages that are being received or worked on.",
+                "Bytes of messages that are being received or worked on",
             ),
-            connections: register.add("ironflow_connections", "Open connections of callers."),
+            connections: register.add("ironflow_connections", "Open connections of callers"),
             connections_refused: register.add(
                 "ironflow_connections_refused",
-                "Connections that were closed as they came: there was no room.",
+                "Connections that were closed as they came: there was no room",
             ),
             places: register.add(
                 "ironflow_places",
-                "Places at the database, and how many calls wait for one.",
+                "Places at the database, and how many calls wait for one",
             ),
             pool: register.add(
                 "ironflow_pool_connections",
-                "Connections to Postgres, and how many ask for one.",
+                "Connections to Postgres, and how many ask for one",
             ),
             database_errors: register.add(
                 "ironflow_database_errors",
-                "What went wrong between the service and Postgres.",
+                "What went wrong between the service and Postgres",
             ),
             watched_scopes: register.add(
                 "ironflow_watched_scopes",
-                "Users (and the library) that somebody watches.",
+                "Users (and the library) that somebody watches",
             ),
             recovered: register.add(
                 "ironflow_lost_signals_recovered",
-                "Changes of watched scopes that the poll found and no signal had announced.",
+                "Changes of watched scopes that the poll found and no signal had announced",
             ),
             conflicts_open: register.add(
                 "ironflow_open_conflicts",
-                "Conflicts that wait for a person, of all users; counted up to 10,000.",
+                "Conflicts that wait for a person, of all users; counted up to 10,000",
             ),
             conflicts_oldest: register.add(
                 "ironflow_oldest_open_conflict_seconds",
-                "Since when the oldest open conflict waits; 0: there is none.",
+                "Since when the oldest open conflict waits; 0: there is none",
             ),
             compactions: register.add(
                 "ironflow_compactions",
-                "Compactions of this instance, by how they ended.",
+                "Compactions of this instance, by how they ended",
             ),
             compaction_running: register.add(
                 "ironflow_compaction_running",
-                "1 while this instance compacts, else 0.",
+                "1 while this instance compacts, else 0",
             ),
             compaction_scopes: register.add(
                 "ironflow_compaction_scopes",
-                "Scopes that the compaction under way, or the last one, has gone through.",
+                "Scopes that the compaction under way, or the last one, has gone through",
             ),
             compacted: register.add(
                 "ironflow_compacted_rows",
-                "Rows that compactions of this instance emptied or deleted.",
+                "Rows that compactions of this instance emptied or deleted",
             ),
         }
     }

@@ -21,20 +21,20 @@ impl Streams {
         Self {
             page_entities: register.counts(
                 "ironflow_page_entities",
-                "Entities on a page, of a pull or a watch.",
+                "Entities on a page, of a pull or a watch",
             ),
             page_seconds: register.seconds(
                 "ironflow_page_seconds",
-                "How long reading a page took, of a pull or a watch.",
+                "How long reading a page took, of a pull or a watch",
             ),
-            watchers: register.add("ironflow_watchers", "Watches under way."),
+            watchers: register.add("ironflow_watchers", "Watches under way"),
             wakeups: register.add(
                 "ironflow_watch_wakeups",
-                "Watches that were woken because their scope may have moved.",
+                "Watches that were woken because their scope may have moved",
             ),
             delivery_seconds: register.seconds(
                 "ironflow_watch_delivery_seconds",
-                "From waking a watch to handing over what it was woken for.",
+                "From waking a watch to handing over what it was woken for",
             ),
         }
     }

@@ -57,9 +57,9 @@ mod tests {
         let mut registry = Registry::default();
         let made: Counter = Counter::default();
         made.inc_by(3);
-        registry.register("things", "Things that were made.", made);
+        registry.register("things", "Things that were made", made);
         let left: Gauge = Gauge::default();
-        registry.register("room", "Room that is left.", left);
+        registry.register("room", "Room that is left", left);
         let expected = "# HELP things_total Things that were made.\n\
             # TYPE things_total counter\n\
             things_total 3\n\

@@ -68,7 +68,7 @@ impl Told {
         for line in self.text.lines() {
             if let Some(rest) = line.strip_prefix("# HELP ") {
                 let (name, help) = rest.split_once(' ').expect("a help text");
-                assert!(help.ends_with('.'), "{line}");
+                assert!(help.ends_with('.') && !help.ends_with(".."), "{line}");
                 assert!(helped.insert(name.to_owned()), "twice: {line}");
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').expect("a type");
