@@ -120,7 +120,13 @@ const IMPORTS: [(&str, &[&str]); 29] = [
 const ONLYS: [(&str, &[&str], &str); 25] = [
     (
         "tonic",
-        &["grpc", "server", "connections", "commands/demo/device", "trace/otlp"],
+        &[
+            "grpc",
+            "server",
+            "connections",
+            "commands/demo/device",
+            "trace/otlp",
+        ],
         "only grpc, server and connections know gRPC, and the app of the demo; spans travel by it",
     ),
     ("prost", &["grpc"], "only grpc knows protobuf"),

@@ -231,7 +231,8 @@ impl Device {
             device_id: self.id.clone(),
             cursor: self.cursor.clone(),
             page_size: setup.page_size,
-            include_own: setup.include_own,
+            // What was written under its id before it has made a batch is not its own.
+            include_own: setup.include_own || self.count == 0,
             batch_number: self.count,
             ..PullRequest::default()
         };

@@ -126,7 +126,11 @@ impl Server {
 
     /// Refuses a copy of a device that is behind it.
     fn is_newest(&self, device: &str, number: i64) -> Result<(), Failure> {
-        let behind = self.marks.get(device).is_some_and(|m| number < m.number);
+        // 0 is a device that does not count, or has not yet.
+        let behind = self
+            .marks
+            .get(device)
+            .is_some_and(|m| number < m.number && number > 0);
         match behind && !self.has(Plant::CopiesUnnoticed) {
             true => Err(Failure::DeviceIdReused),
             false => Ok(()),
