@@ -51,10 +51,9 @@ fn check(seed: u64, runtime: &Runtime, rig: &mut Rig, tally: &mut Tally) {
 #[test]
 fn every_history_over_a_broken_world_ends_with_all_equal_and_nothing_lost() {
     let runtime = Runtime::new().expect("a runtime");
-    let seeds = match setting("FAULT_SEED") {
-        Some(seed) => seed..seed + 1,
-        None => 0..setting("FAULT_RUNS").unwrap_or(RUNS),
-    };
+    let first = setting("FAULT_SEED");
+    let runs = setting("FAULT_RUNS").unwrap_or(if first.is_some() { 1 } else { RUNS });
+    let seeds = first.unwrap_or_default()..first.unwrap_or_default() + runs;
     println!("seeds {seeds:?}");
     let next = Mutex::new(seeds.clone());
     let tallies = thread::scope(|scope| {

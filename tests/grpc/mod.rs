@@ -20,6 +20,7 @@ mod duplicates;
 mod erasure;
 mod faults;
 mod floods;
+mod following;
 mod groups;
 mod history;
 mod inbox;

@@ -38,7 +38,8 @@ pub struct Oracle {
     waiting: BTreeMap<usize, BTreeSet<String>>,
     /// Mutation ids of the batch that a device has sent and heard nothing of.
     sent: BTreeMap<usize, Vec<String>>,
-    /// Mutation ids of edits that may have been answered by a server whose answers are not all known.
+    /// Mutation ids of edits, and ids of conflicts a person decided about, that may have been answered by a server
+    /// whose answers are not all known.
     unknown: BTreeSet<String>,
     /// Revisions of versions that are known, of each entity.
     visible: BTreeMap<String, usize>,
@@ -116,10 +117,16 @@ impl Oracle {
 
     /// Whether a call was answered is not known.
     pub fn unknown(&mut self, call: &Call) {
-        if let Call::Sync(request) = call {
-            let items = request.items.iter();
-            self.unknown
-                .extend(items.map(|item| item.mutation_id.clone()));
+        match call {
+            Call::Sync(request) => {
+                let items = request.items.iter();
+                self.unknown
+                    .extend(items.map(|item| item.mutation_id.clone()));
+            }
+            Call::Resolve(request) => {
+                self.unknown.insert(request.conflict_id.clone());
+            }
+            Call::Pull(_) | Call::List | Call::Look(_) => (),
         }
     }
 
@@ -205,7 +212,7 @@ impl Oracle {
         let base = response.conflict.as_ref().map_or(0, |c| c.base_version);
         let floor = request.expected_version.max(base);
         let fits = now == request.expected_version || now == floor + 1;
-        if new && !fits {
+        if new && !fits && !self.unknown.contains(&request.conflict_id) {
             self.violated(format!(
                 "a decision about version {} became {now}: {:?}",
                 request.expected_version,
