@@ -354,7 +354,7 @@ fn no_color_means_no_colours_and_enter_means_merge() {
     let (code, shown) = terminal.end();
     assert_eq!(code, Some(0), "{shown}");
     assert!(
-        shown.contains("Squat (Barbell) 3 × 315 lb, Bench"),
+        shown.contains("3 × 225 lb, Squat (Barbell) 3 × 315 lb"),
         "{shown}"
     );
     assert!(!shown.contains('\u{1b}'), "{shown:?}");

@@ -110,7 +110,7 @@ impl Device {
     }
 
     /// An edit of the person: it counts on the device at once, and waits in the queue for the service.
-    pub(super) fn edit(&mut self, workout: Workout) {
+    pub(super) fn edit(&mut self, workout: Workout, minutes_ago: i64) {
         let known = self.held.get(&workout.id);
         let base = known.map_or(0, |known| known.version);
         self.queue.push(SyncItem {
@@ -119,7 +119,7 @@ impl Device {
             operation: if base == 0 { "create" } else { "update" }.to_owned(),
             data: workout.data.to_string().into_bytes(),
             version: base,
-            timestamp: now().0,
+            timestamp: now().0 - minutes_ago * 60_000,
             // Made with the edit and kept with it: sent again, it is recognised and applied once.
             mutation_id: Uuid::new_v4().to_string(),
             ..SyncItem::default()

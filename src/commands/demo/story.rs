@@ -72,7 +72,7 @@ impl Story {
         ));
         self.phone.go_online().await?;
         self.phone.pull(|_, _| ()).await?;
-        workouts.into_iter().for_each(|one| self.phone.edit(one));
+        workouts.into_iter().for_each(|one| self.phone.edit(one, 0));
         self.phone
             .push(|done| screen.progress("phone", "pushed", done, all))
             .await?;
@@ -82,7 +82,7 @@ impl Story {
             .await?;
 
         screen.say("Then the phone plans one more, and the tablet hears of it.");
-        self.phone.edit(Workout::planned(TITLE, DATE));
+        self.phone.edit(Workout::planned(TITLE, DATE), 0);
         self.phone.push(|_| ()).await?;
         self.tablet.pull(|_, _| ()).await?;
         let version = held(&self.tablet, self.workout)?.version.to_string();
@@ -98,9 +98,10 @@ impl Story {
         screen.step(2, "Both go offline");
         screen.say("Each logs a part of that workout, shows it at once, and queues it for later.");
         let mut table = vec![row(["device", "adds", "based on", "queued"])];
-        for (device, name, pounds) in [
-            (&mut self.phone, "Bench Press (Barbell)", 225),
-            (&mut self.tablet, "Squat (Barbell)", 315),
+        // Not at the same moment: what stands first in the merge would be chance.
+        for (device, name, pounds, minutes_ago) in [
+            (&mut self.phone, "Bench Press (Barbell)", 225, 10),
+            (&mut self.tablet, "Squat (Barbell)", 315, 5),
         ] {
             device.go_offline();
             let mut data = held(device, id)?.data.clone();
@@ -112,7 +113,7 @@ impl Story {
                 .ok_or(DemoError::Unexpected("a workout with exercises"))?
                 .push(exercise);
             let adds = list(&data);
-            device.edit(Workout { id, data });
+            device.edit(Workout { id, data }, minutes_ago);
             let base = format!("version {}", held(device, id)?.version);
             table.push(row([
                 device.name,
