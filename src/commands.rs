@@ -1,13 +1,18 @@
 //! What the program does: serve, and what an operator does beside it.
 
 mod account;
+mod ask;
 mod catalog;
 mod compact;
 mod demo;
 mod device;
+mod explain;
 mod library;
 mod secret;
+mod table;
+mod user;
 mod welcome;
+mod words;
 
 use std::error::Error;
 use std::io::{self, ErrorKind, Write};
@@ -72,6 +77,8 @@ async fn command(config: &Config) -> Result<(), Box<dyn Error>> {
         Command::Account { command } => account::run(config, command).await,
         Command::Device { command } => device::run(config, command).await,
         Command::Compact { dry_run } => compact::run(config, dry_run).await,
+        Command::User { command } => user::run(config, command).await,
+        Command::Explain(explain) => explain::run(config, &explain).await,
         Command::Token { user, hours } => token(config, &user, hours),
     }
 }

@@ -4,6 +4,7 @@ mod account;
 mod auth;
 mod demo;
 mod limits;
+mod questions;
 mod subscription;
 mod tls;
 
@@ -17,6 +18,7 @@ pub use account::AccountCommand;
 pub use auth::{Auth, Preset, SignatureAlgorithm};
 pub use demo::{Demo, Side};
 pub use limits::Limits;
+pub use questions::{Explain, UserCommand};
 pub use subscription::{Subscription, SubscriptionMode};
 pub use tls::Tls;
 
@@ -144,6 +146,14 @@ pub enum Command {
         #[command(subcommand)]
         command: AccountCommand,
     },
+    /// One user, as the database knows them
+    User {
+        /// What to ask
+        #[command(subcommand)]
+        command: UserCommand,
+    },
+    /// How an entity came to be as it is: every version, losing side and decision, and which device has seen what
+    Explain(Explain),
     /// Print a token for a user, signed with the service's secret
     Token {
         /// The user id the token is for

@@ -53,6 +53,7 @@ use std::path::{Path, PathBuf};
 
 use account::Account;
 use folder::{Folder, FolderLock, SocketFolder};
+use pid_file::PidFile;
 use server::Server;
 use supervisor::Supervisor;
 
@@ -156,4 +157,13 @@ impl Cluster {
     pub fn stop(self) {
         drop(self);
     }
+}
+
+/// How to connect to the private Postgres of a data folder that another process runs: to look, beside the
+/// service. `None`: none takes connections there, or this account may not see it.
+#[must_use]
+pub fn beside(data_dir: &Path) -> Option<tokio_postgres::Config> {
+    let file = PidFile::read(&data_dir.join("pg")).ok()?;
+    let socket_dir = file.socket_dir.filter(|_| file.ready)?;
+    Some(server::connection(&socket_dir, server::DATABASE))
 }

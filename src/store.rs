@@ -6,6 +6,7 @@ mod columns;
 mod conflict;
 pub mod device;
 pub mod erasure;
+pub mod explain;
 pub mod export;
 mod fault;
 pub mod feed;

@@ -1,6 +1,6 @@
 //! All tests of the service, in one binary. Where to look: `accounts` what an operator does with one,
 //! `architecture` the rules of the house, `canaries` what must not be seen, `commands` the program, `demo` its
-//! demo, `refusals` what a newcomer is told when something is wrong, `embedded` the private Postgres, `store`
+//! demo, `questions` what an operator asks, `refusals` what a newcomer is told when something is wrong, `embedded` the private Postgres, `store`
 //! what lies below gRPC, `grpc` the service as a device sees it, `hostile` requests made to do harm, `sim` whole
 //! histories of devices over the core, `faults` the same over the real service, which is broken meanwhile, `killed`
 //! kill -9 of everything, `library` shared reference data, `logs` what is told of
@@ -28,6 +28,7 @@ mod library;
 mod logs;
 mod memory;
 mod metrics;
+mod questions;
 mod refusals;
 mod sim;
 #[cfg(feature = "otlp")]

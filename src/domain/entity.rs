@@ -11,7 +11,7 @@ use super::scope::{DeviceId, LogName};
 use super::version::Version;
 
 /// Longest entity type in bytes.
-const ENTITY_TYPE_BYTES_MAX: usize = 64;
+pub const ENTITY_TYPE_BYTES_MAX: usize = 64;
 
 /// The kind of an entity: 1-64 lower-case letters, digits and underscores, beginning with a letter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
 
+/// The fifth line names the folder of the socket.
+const SOCKET_LINE: usize = 4;
+
 /// The eighth line says `starting`, `ready` or `stopping`, padded with spaces.
 const STATUS_LINE: usize = 7;
 
@@ -13,6 +16,8 @@ const STATUS_LINE: usize = 7;
 pub(super) struct PidFile {
     /// The postmaster; `None` in a file that was torn by a power cut.
     pub(super) postmaster: Option<Pid>,
+    /// The folder of its socket; `None` if it has none, or not yet.
+    pub(super) socket_dir: Option<PathBuf>,
     /// Whether it takes connections.
     pub(super) ready: bool,
 }
@@ -44,6 +49,11 @@ impl PidFile {
         };
         PidFile {
             postmaster: text.lines().next().and_then(pid),
+            socket_dir: text
+                .lines()
+                .nth(SOCKET_LINE)
+                .filter(|line| !line.is_empty())
+                .map(PathBuf::from),
             ready: text.lines().nth(STATUS_LINE).map(str::trim) == Some("ready"),
         }
     }
@@ -61,7 +71,12 @@ mod tests {
         };
         let postmaster = Some(Pid::from_raw(4711));
         for (status, ready) in [("ready   ", true), ("starting", false), ("", false)] {
-            assert_eq!(file(status), PidFile { postmaster, ready }, "{status:?}");
+            let expected = PidFile {
+                postmaster,
+                socket_dir: Some(PathBuf::from("/data/run")),
+                ready,
+            };
+            assert_eq!(file(status), expected, "{status:?}");
         }
     }
 

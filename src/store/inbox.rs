@@ -212,7 +212,7 @@ impl Store {
     }
 }
 
-fn labelled(row: &Row) -> Result<(Conflict, Option<String>), Fault> {
+pub(super) fn labelled(row: &Row) -> Result<(Conflict, Option<String>), Fault> {
     Ok((conflict(row)?, row.try_get("device_label")?))
 }
 

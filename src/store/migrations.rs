@@ -3,6 +3,7 @@
 
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
 use super::Store;
@@ -81,6 +82,17 @@ pub async fn migrate(store: &Store) -> Result<Vec<&'static str>, MigrationError>
     apply(store, &MIGRATIONS).await
 }
 
+/// The names of what is missing; applies nothing.
+pub async fn missing(store: &Store) -> Result<Vec<&'static str>, MigrationError> {
+    let client = store.owner().await?;
+    let applied = match client.query(READ_MIGRATIONS, &[]).await {
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Vec::new(),
+        applied => applied?,
+    };
+    let missing = unapplied(&applied, &MIGRATIONS)?;
+    Ok(missing.iter().map(|migration| migration.name).collect())
+}
+
 async fn apply(
     store: &Store,
     migrations: &'static [Migration],
@@ -93,15 +105,7 @@ async fn apply(
         .await?;
     transaction.batch_execute(CREATE_MIGRATIONS).await?;
     let applied = transaction.query(READ_MIGRATIONS, &[]).await?;
-    for (place, row) in applied.iter().enumerate() {
-        let (name, checksum): (String, Vec<u8>) = (row.try_get("name")?, row.try_get("checksum")?);
-        match migrations.get(place) {
-            Some(known) if known.name == name && known.checksum() == checksum => (),
-            Some(known) if known.name == name => return Err(MigrationError::Edited(name)),
-            Some(_) | None => return Err(MigrationError::Newer(name)),
-        }
-    }
-    let missing = &migrations[applied.len()..];
+    let missing = unapplied(&applied, migrations)?;
     for migration in missing {
         let applied = transaction.batch_execute(migration.sql).await;
         applied.map_err(|error| migration.refused(error))?;
@@ -111,6 +115,22 @@ async fn apply(
     }
     transaction.commit().await?;
     Ok(missing.iter().map(|migration| migration.name).collect())
+}
+
+/// What is not among the rows of those that were applied.
+fn unapplied<'a>(
+    applied: &[Row],
+    migrations: &'a [Migration],
+) -> Result<&'a [Migration], MigrationError> {
+    for (place, row) in applied.iter().enumerate() {
+        let (name, checksum): (String, Vec<u8>) = (row.try_get("name")?, row.try_get("checksum")?);
+        match migrations.get(place) {
+            Some(known) if known.name == name && known.checksum() == checksum => (),
+            Some(known) if known.name == name => return Err(MigrationError::Edited(name)),
+            Some(_) | None => return Err(MigrationError::Newer(name)),
+        }
+    }
+    Ok(&migrations[applied.len()..])
 }
 
 impl Migration {

@@ -40,7 +40,7 @@ const NOT_OF_A_SCOPE: [&str; 20] = [
 ];
 
 /// Statements that read or change what is there, with arguments that name leo's rows. `$1` is mia's scope.
-const SEEKING: [(&str, &str); 48] = [
+const SEEKING: [(&str, &str); 52] = [
     ("advance_scope", "{revision}, 1 + {revision}, 0, 0, true"),
     ("allow_device", "'leo-phone'"),
     ("count_account", ""),
@@ -51,6 +51,10 @@ const SEEKING: [(&str, &str); 48] = [
     ("empty_versions", "'{workout}', '{{deleted}}', '{1}'"),
     ("erase_rows", "99"),
     ("erase_scope", ""),
+    ("explain_conflicts", "'workout', '{contested}', 99"),
+    ("explain_sides", "'workout', '{contested}', 99"),
+    ("explain_types", "'{{settings,workout}}', '{contested}'"),
+    ("explain_versions", "'workout', '{contested}', 99"),
     ("export_conflicts", "null, 99"),
     ("export_devices", "'', 99"),
     (
@@ -236,6 +240,7 @@ fn without_its_scope(name: &str) -> String {
         ("entity.scope = $1", "$1::text is not null"),
         ("device.scope = $1", "$1::text is not null"),
         ("old.scope = $1", "$1::text is not null"),
+        ("side.scope = $1", "$1::text is not null"),
         ("side.scope is not distinct from $1", "$1::text is not null"),
         (
             "device.scope is not distinct from $1",

@@ -8,7 +8,7 @@ use crate::support::TestDatabase;
 use crate::support::database::connect;
 
 /// The statements that look something up, with arguments.
-const LOOK_UPS: [(&str, &str); 27] = [
+const LOOK_UPS: [(&str, &str); 30] = [
     ("read_entities", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_written", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_bases", "'user/mia', '{}', '{}', '{}', 9"),
@@ -47,6 +47,9 @@ const LOOK_UPS: [(&str, &str); 27] = [
     ),
     ("delete_sides", "'user/mia', '{}', '{}', 9"),
     ("read_erasure", "'user/mia'"),
+    ("explain_types", "'user/mia', '{}', null"),
+    ("explain_versions", "'user/mia', 'workout', null, 9"),
+    ("explain_sides", "'user/mia', 'workout', null, 9"),
     ("export_entities", "'user/mia', '', null, 9, 9"),
     ("export_versions", "'user/mia', '', null, 0, 9, 9"),
     ("export_sides", "'user/mia', '', null, null, 9, 9"),
