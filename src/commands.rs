@@ -9,6 +9,7 @@ mod device;
 mod explain;
 mod library;
 mod secret;
+mod status;
 mod table;
 mod user;
 mod welcome;
@@ -77,6 +78,7 @@ async fn command(config: &Config) -> Result<(), Box<dyn Error>> {
         Command::Account { command } => account::run(config, command).await,
         Command::Device { command } => device::run(config, command).await,
         Command::Compact { dry_run } => compact::run(config, dry_run).await,
+        Command::Status(asked) => status::run(config, &asked).await,
         Command::User { command } => user::run(config, command).await,
         Command::Explain(explain) => explain::run(config, &explain).await,
         Command::Token { user, hours } => token(config, &user, hours),

@@ -18,7 +18,7 @@ pub use account::AccountCommand;
 pub use auth::{Auth, Preset, SignatureAlgorithm};
 pub use demo::{Demo, Side};
 pub use limits::Limits;
-pub use questions::{Explain, UserCommand};
+pub use questions::{Explain, Status, UserCommand};
 pub use subscription::{Subscription, SubscriptionMode};
 pub use tls::Tls;
 
@@ -146,6 +146,8 @@ pub enum Command {
         #[command(subcommand)]
         command: AccountCommand,
     },
+    /// How the whole is doing: instances, the database, how much is written, conflicts, stuck devices
+    Status(Status),
     /// One user, as the database knows them
     User {
         /// What to ask

@@ -13,6 +13,7 @@ pub mod feed;
 pub mod history;
 pub mod inbox;
 pub mod migrations;
+pub mod overview;
 pub mod page;
 pub mod reach;
 pub mod retention;

@@ -34,7 +34,7 @@ macro_rules! migration {
 }
 
 /// In the order they are applied.
-const MIGRATIONS: [Migration; 7] = [
+const MIGRATIONS: [Migration; 8] = [
     migration!("0001_entities"),
     migration!("0002_feed"),
     migration!("0003_conflicts"),
@@ -42,6 +42,7 @@ const MIGRATIONS: [Migration; 7] = [
     migration!("0005_standing"),
     migration!("0006_erasures"),
     migration!("0007_metrics"),
+    migration!("0008_status"),
 ];
 
 /// Why the tables could not be brought up to date.

@@ -1,6 +1,7 @@
 //! What an operator asks, with the program, beside a service.
 
 mod explain;
+mod status;
 mod user;
 
 use serde_json::Value;

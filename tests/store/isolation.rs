@@ -16,14 +16,17 @@ use uuid::Uuid;
 use crate::support::{Device, TestService, delete, put};
 
 /// Statements about no scope, or about scopes as such: the keeper and the login itself run them.
-const NOT_OF_A_SCOPE: [&str; 20] = [
+const NOT_OF_A_SCOPE: [&str; 24] = [
     "begin_migration",
     "claim_compaction",
+    "count_scopes",
     "create_migrations",
     "find_erasure",
+    "find_stuck",
     "forget_erasure",
     "list_erasures",
     "list_scopes",
+    "list_sessions",
     "listen",
     "lock_migrations",
     "measure_conflicts",
@@ -32,6 +35,7 @@ const NOT_OF_A_SCOPE: [&str; 20] = [
     "own_registry",
     "read_migrations",
     "read_revisions",
+    "read_server",
     "read_state",
     "record_migration",
     "record_seen",
