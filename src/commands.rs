@@ -6,7 +6,9 @@ mod catalog;
 mod compact;
 mod demo;
 mod device;
+mod doctor;
 mod explain;
+mod health;
 mod library;
 mod secret;
 mod status;
@@ -78,6 +80,8 @@ async fn command(config: &Config) -> Result<(), Box<dyn Error>> {
         Command::Account { command } => account::run(config, command).await,
         Command::Device { command } => device::run(config, command).await,
         Command::Compact { dry_run } => compact::run(config, dry_run).await,
+        Command::Doctor { json } => doctor::run(config, json).await,
+        Command::Health => health::run(config).await,
         Command::Status(asked) => status::run(config, &asked).await,
         Command::User { command } => user::run(config, command).await,
         Command::Explain(explain) => explain::run(config, &explain).await,

@@ -146,6 +146,14 @@ pub enum Command {
         #[command(subcommand)]
         command: AccountCommand,
     },
+    /// Look whether everything the service needs is there; says what to type where it is not
+    Doctor {
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask the service that listens on --listen how it is: exit code 0 if it serves, for health checks
+    Health,
     /// How the whole is doing: instances, the database, how much is written, conflicts, stuck devices
     Status(Status),
     /// One user, as the database knows them

@@ -96,6 +96,16 @@ impl Keyring {
         &self.ring.rules
     }
 
+    /// Reads the key set as it is now, and says how many of its keys can be used; `None`: there is only a secret.
+    /// What tokens are checked against stays as it is.
+    pub async fn look(&self) -> Result<Option<usize>, SourceError> {
+        let Some(source) = &self.ring.source else {
+            return Ok(None);
+        };
+        let set = KeySet::parse(&source.read().await?, &self.ring.of_set)?;
+        Ok(Some(set.len()))
+    }
+
     /// Checks a token and says who calls.
     pub async fn verify(&self, token: &str, now: Millis) -> Result<Caller, Refusal> {
         match self.check(token, now) {

@@ -48,7 +48,7 @@ mod pid_file;
 mod server;
 mod supervisor;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use account::Account;
@@ -166,4 +166,29 @@ pub fn beside(data_dir: &Path) -> Option<tokio_postgres::Config> {
     let file = PidFile::read(&data_dir.join("pg")).ok()?;
     let socket_dir = file.socket_dir.filter(|_| file.ready)?;
     Some(server::connection(&socket_dir, server::DATABASE))
+}
+
+/// The folder of the Postgres programs that would run the private Postgres of a data folder; nothing is started
+/// or made. The rest as in [`ClusterConfig`].
+///
+/// # Errors
+///
+/// As [`Cluster::start`], where there are none, or none of the major that made the cluster.
+pub fn programs(
+    data_dir: &Path,
+    bin_dir: Option<&Path>,
+    search_path: &OsStr,
+) -> Result<PathBuf, StartError> {
+    let cluster_dir = data_dir.join("pg");
+    let version = std::fs::read_to_string(cluster_dir.join("PG_VERSION"));
+    let major = version.ok().and_then(|major| major.trim().parse().ok());
+    let config = ClusterConfig {
+        data_dir: data_dir.to_owned(),
+        bin_dir: bin_dir.map(Path::to_owned),
+        search_path: search_path.to_owned(),
+        holder: String::new(),
+        durable: true,
+        settings: Vec::new(),
+    };
+    binaries::find(&config, cluster_dir, major)
 }

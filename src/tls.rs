@@ -4,8 +4,10 @@
 //! A connection keeps what it was made with. What is read later is for those that come later.
 
 mod connection;
+mod expiry;
 mod files;
 mod handshakes;
+mod probe;
 
 use std::error::Error;
 use std::io;
@@ -27,8 +29,10 @@ use handshakes::Patience;
 pub use connection::Connection;
 pub use files::TlsError;
 pub use handshakes::Handshakes;
+pub use probe::{greet, own_connector};
 
 use crate::config::Tls;
+use crate::domain::clock::Millis;
 
 /// How often the files are looked at. Looking is reading them: that sees renames and links, as those of
 /// mounted secrets, and changes within the second that a file's time counts in.
@@ -40,6 +44,17 @@ const PATIENCE: Patience = Patience {
     handshakes_max: 256,
     timeout: Duration::from_secs(10),
 };
+
+/// When the certificate ends that the settings name, once everything they name has been found to go together;
+/// `None` if they ask for no TLS.
+pub fn expiry(settings: &Tls) -> Result<Option<Millis>, TlsError> {
+    let Some(files) = Files::of(settings)? else {
+        return Ok(None);
+    };
+    files.load(&files.read()?)?;
+    let ends = expiry::not_after(&files.own_certificate()?);
+    ends.map(Some).ok_or_else(|| files.no_certificate())
+}
 
 /// The certificates in service, and where new ones come from.
 pub struct Certificates {

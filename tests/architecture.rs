@@ -126,8 +126,9 @@ const ONLYS: [(&str, &[&str], &str); 25] = [
             "connections",
             "commands/demo/device",
             "trace/otlp",
+            "commands/health",
         ],
-        "only grpc, server and connections know gRPC, and the app of the demo; spans travel by it",
+        "only grpc, server and connections know gRPC, the app of the demo and who asks for health; spans travel by it",
     ),
     ("prost", &["grpc"], "only grpc knows protobuf"),
     (
@@ -178,8 +179,8 @@ const ONLYS: [(&str, &[&str], &str); 25] = [
     ),
     (
         "hyper",
-        &["keyring/source", "metrics/port"],
-        "only key sets are fetched, only metrics told beside gRPC",
+        &["keyring/source", "metrics/port", "commands/health"],
+        "only key sets are fetched, only metrics told beside gRPC, and health is asked over a connection of its own",
     ),
     (
         "opentelemetry",
@@ -198,8 +199,8 @@ const ONLYS: [(&str, &[&str], &str); 25] = [
     ),
     (
         "dangerous()",
-        &["store/tls"],
-        "only for Postgres is anything less than name and chain ever checked",
+        &["store/tls", "tls/probe"],
+        "only of Postgres, and of oneself, is anything less than name and chain ever checked",
     ),
     ("toml::", &["domain/catalog"], "only the catalog is TOML"),
     (

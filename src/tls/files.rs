@@ -232,6 +232,18 @@ impl Files {
         })
     }
 
+    /// The certificate that callers are shown.
+    pub(super) fn own_certificate(&self) -> Result<CertificateDer<'static>, TlsError> {
+        let chain = self.certificate.certificates(&self.certificate.read()?)?;
+        let first = chain.into_iter().next();
+        first.ok_or_else(|| self.certificate.holds("none"))
+    }
+
+    /// That it is not what it should be.
+    pub(super) fn no_certificate(&self) -> TlsError {
+        self.certificate.holds("one that is broken")
+    }
+
     /// Makes of them what a handshake needs.
     pub(super) fn load(&self, contents: &Contents) -> Result<Loaded, TlsError> {
         let chain = self.certificate.certificates(&contents.certificate)?;

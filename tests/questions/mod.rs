@@ -1,5 +1,6 @@
 //! What an operator asks, with the program, beside a service.
 
+mod doctor;
 mod explain;
 mod status;
 mod user;
