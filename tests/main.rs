@@ -1,5 +1,5 @@
 //! All tests of the service, in one binary. Where to look: `accounts` what an operator does with one,
-//! `architecture` the rules of the house, `canaries` what must not be seen, `commands` the program, `demo` its
+//! `architecture` the rules of the house, `canaries` what must not be seen, `commands` the program, `containers` its image, `demo` its
 //! demo, `questions` what an operator asks, `refusals` what a newcomer is told when something is wrong, `embedded` the private Postgres, `store`
 //! what lies below gRPC, `grpc` the service as a device sees it, `hostile` requests made to do harm, `sim` whole
 //! histories of devices over the core, `faults` the same over the real service, which is broken meanwhile, `killed`
@@ -15,6 +15,7 @@ mod accounts;
 mod architecture;
 mod canaries;
 mod commands;
+mod containers;
 mod demo;
 mod docs;
 mod embedded;
