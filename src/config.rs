@@ -310,6 +310,11 @@ pub struct Listen {
         global = true
     )]
     pub web_origins: Vec<String>,
+    /// How old a connection gets before its device is asked to make a new one, in seconds, so that instances that
+    /// join later get their share; 0 for any age
+    #[arg(long, env = "IRONFLOW_CONNECTION_AGE_MAX_S", default_value_t = 0, global = true,
+          value_parser = clap::value_parser!(u64).range(..=31_536_000))]
+    connection_age_max_s: u64,
     /// How long calls under way may take to finish on shutdown, in seconds
     #[arg(
         long,
@@ -321,6 +326,11 @@ pub struct Listen {
 }
 
 impl Listen {
+    /// How old a connection gets; `None`: any age.
+    pub fn connection_age_max(&self) -> Option<Duration> {
+        (self.connection_age_max_s > 0).then(|| Duration::from_secs(self.connection_age_max_s))
+    }
+
     /// How long calls under way may take to finish on shutdown.
     pub fn drain_timeout(&self) -> Duration {
         Duration::from_secs(self.drain_timeout_s)

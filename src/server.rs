@@ -143,7 +143,14 @@ pub async fn serve(
     // Before the first call: nobody hears SERVING, or that there is no such service, too early.
     report_health(&health, ServingStatus::NotServing).await;
 
-    let server = Server::builder()
+    let mut builder = Server::builder();
+    if let Some(age) = config.listen.connection_age_max() {
+        // Calls end by themselves within the grace; watches are cut, and go on elsewhere from their cursors.
+        builder = builder
+            .max_connection_age(age)
+            .max_connection_age_grace(limits.call_timeout());
+    }
+    let server = builder
         .accept_http1(true) // for gRPC-Web
         .max_concurrent_streams(limits.connection_streams_max)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))

@@ -9,6 +9,7 @@
 
 mod account;
 mod admission;
+mod ageing;
 mod bad_calls;
 mod bad_input;
 mod catalog;
