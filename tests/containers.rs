@@ -116,12 +116,23 @@ fn the_services_wait_for_each_other_keep_their_data_and_give_calls_time_to_end()
     assert!(db.iter().any(|line| line.contains("pg_isready")));
     assert!(db.iter().any(|line| line.starts_with("- db:")));
     assert!(compose.contains("\nvolumes:\n  db:\n"));
+    for (watching, mounted) in [("prometheus", 1), ("grafana", 2)] {
+        let from_here = block(&compose, watching);
+        let from_here = from_here
+            .iter()
+            .filter(|line| line.starts_with("- ./deploy/"));
+        assert_eq!(from_here.count(), mounted, "{watching}");
+    }
     let grace = service
         .iter()
         .find_map(|line| line.strip_prefix("stop_grace_period: "));
     let grace = grace.and_then(|text| text.strip_suffix('s')?.parse::<u32>().ok());
     assert!(grace > Some(10), "longer than IRONFLOW_DRAIN_TIMEOUT_S");
-    for secret in ["${POSTGRES_PASSWORD:?", "${IRONFLOW_JWT_SECRET:?"] {
+    for secret in [
+        "${POSTGRES_PASSWORD:?",
+        "${IRONFLOW_JWT_SECRET:?",
+        "${GRAFANA_PASSWORD:?",
+    ] {
         assert!(
             compose.contains(secret),
             "{secret}: no default may stand in for it"
