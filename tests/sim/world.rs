@@ -256,15 +256,17 @@ impl<P: Peer> World<P> {
 
     fn deliver(&mut self, call: &Call, fate: Fate) -> Vec<Answered> {
         let answers = self.peer.deliver(call, fate);
+        // It may have been answered before, and only that answer is not known.
+        let is_known = fate == Fate::Fine && answers.iter().any(Result::is_ok);
+        if !is_known && self.peer.open_book().is_none() {
+            self.oracle.unknown(call);
+        }
         for answered in &answers {
             self.trace.exchange(call, answered);
             self.oracle.answered(call, answered);
         }
-        match self.peer.open_book() {
-            Some((memory, served)) => self.oracle.holds(memory, served),
-            // It may have been answered, and only its answer is not known.
-            None if !answers.iter().any(Result::is_ok) => self.oracle.unknown(call),
-            None => (),
+        if let Some((memory, served)) = self.peer.open_book() {
+            self.oracle.holds(memory, served);
         }
         answers
     }
