@@ -91,9 +91,13 @@ impl Watcher {
     /// Follows until an entity is there.
     async fn until(&mut self, id: Uuid) {
         let key = ("workout".to_owned(), id.to_string());
-        while !self.store.contains_key(&key) {
-            self.next().await;
-        }
+        // Heartbeats may come for ever.
+        let come = async {
+            while !self.store.contains_key(&key) {
+                self.next().await;
+            }
+        };
+        timeout(PATIENCE, come).await.expect("it comes in time");
     }
 
     /// Follows until the stream ends, and returns how.
