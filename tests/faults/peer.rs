@@ -1,11 +1,13 @@
 //! The real service as the devices of a history meet it.
 
 use std::collections::{BTreeMap, HashMap};
+use std::mem;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
 use ironflow_sync::domain::entity::Content;
+use ironflow_sync::domain::scope::{Scope, UserId};
 use ironflow_sync::domain::version::Revision;
 use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
 use ironflow_sync::grpc::proto::{ConflictState, ListConflictsRequest};
@@ -23,6 +25,7 @@ use super::watcher::{Held, Watcher};
 use crate::sim::call::{Answered, Call, Failure, Reply};
 use crate::sim::history::Fate;
 use crate::sim::memory::Memory;
+use crate::sim::oracle::Oracle;
 use crate::sim::world::Peer;
 use crate::support::Device;
 use crate::support::service::token;
@@ -46,6 +49,10 @@ pub struct Real<'a> {
     watcher: Watcher,
     /// What each edit that was sent is based on.
     bases: HashMap<Uuid, i32>,
+    /// Cursors that were heard since the last look into the tables.
+    cursors: Vec<String>,
+    /// How far cursors had led when that look began.
+    reached: Revision,
     /// Nothing goes wrong any more.
     calm: bool,
     /// Something has been hit.
@@ -64,9 +71,15 @@ impl<'a> Real<'a> {
             rng: Rng::with_seed(seed),
             user,
             bases: HashMap::new(),
+            cursors: Vec::new(),
+            reached: Revision::default(),
             calm: false,
             hit: false,
         }
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::of(&UserId::new(&self.user).expect("a user id"))
     }
 
     fn road(&mut self, fate: Fate) -> Road {
@@ -115,6 +128,8 @@ impl<'a> Real<'a> {
 impl Peer for Real<'_> {
     type Backup = String;
 
+    const TELLS_ALL: bool = false;
+
     fn now_ms(&self) -> i64 {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         since.expect("after 1970").as_millis() as i64
@@ -141,7 +156,11 @@ impl Peer for Real<'_> {
             self.tally.blow(blow);
         }
         let runtime = self.runtime.clone();
-        vec![runtime.block_on(self.make(call, road, blow))]
+        let answered = runtime.block_on(self.make(call, road, blow));
+        if let Ok(Reply::Page(page)) = &answered {
+            self.cursors.push(page.cursor.clone());
+        }
+        vec![answered]
     }
 
     fn backup(&mut self) -> String {
@@ -150,19 +169,29 @@ impl Peer for Real<'_> {
 
     fn restore(&mut self, backup: &String) {
         self.runtime.clone().block_on(self.rig.restore(backup));
+        self.reached = Revision::default();
     }
 
     fn memory(&mut self) -> Memory {
         self.runtime.clone().block_on(async {
             let sql = self.rig.sql().await;
-            let scope = format!("user/{}", self.user);
-            tables::read(&sql, &scope, &self.bases).await
+            tables::read(&sql, &self.scope(), &self.bases).await
         })
     }
 
-    /// That what others wrote has not come behind a cursor shows in the end: who had that cursor lacks it.
-    fn open_book(&self) -> Option<(&Memory, Revision)> {
-        None
+    /// What is new since the last look lies behind all cursors from before that look. (An edit whose answer was
+    /// lost may have come since, and a cursor have led past it since.)
+    fn show(&mut self, oracle: &mut Oracle) {
+        let mut cursors = mem::take(&mut self.cursors);
+        cursors.push(self.watcher.cursor());
+        cursors.retain(|cursor| !cursor.is_empty());
+        let (reached, memory) = self.runtime.clone().block_on(async {
+            let (sql, scope) = (self.rig.sql().await, self.scope());
+            let reached = tables::reached(&sql, &scope, &cursors).await;
+            (reached, tables::read(&sql, &scope, &self.bases).await)
+        });
+        oracle.holds(&memory, self.reached);
+        self.reached = self.reached.max(reached);
     }
 
     fn heal(&mut self) {

@@ -8,10 +8,11 @@ use ironflow_sync::domain::clock::Millis;
 use ironflow_sync::domain::conflict::{
     Conflict, ConflictId, ContentId, Kind, LosingSide, Settled, Settlement,
 };
+use ironflow_sync::domain::cursor::{Binding, Cursor, CursorKey};
 use ironflow_sync::domain::decide::{Resolution, Rule};
 use ironflow_sync::domain::entity::{Content, Document, EntityKey, EntityType, MutationId, Stored};
 use ironflow_sync::domain::plan::{Cause, NewVersion, Reason};
-use ironflow_sync::domain::scope::DeviceId;
+use ironflow_sync::domain::scope::{DeviceId, Scope};
 use ironflow_sync::domain::version::{Revision, Version};
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
@@ -40,12 +41,38 @@ const CONFLICTS: &str = "
     select entity_type, entity_id, conflict_id, other_id, device_id, mutation_id, base_version, server_version,
         rule, policy, asked, open, opened_at, settlement, settled_by, settled_at, settled_version
     from conflicts where scope = $1";
+const STATE: &str = "select epoch, cursor_key from service_state";
 const SCOPE: &str = "select revision, open_conflicts, entities from scopes where scope = $1";
 
-/// Everything there is of a user. `bases`: which version each edit that was sent is based on, which the tables
-/// know of current versions only.
-pub async fn read(sql: &Client, scope: &str, bases: &HashMap<Uuid, i32>) -> Memory {
+/// How far these cursors have led, those of another life of the database left aside.
+pub async fn reached(sql: &Client, scope: &Scope, cursors: &[String]) -> Revision {
+    let state = sql.query_one(STATE, &[]).await.expect("a state");
+    let epoch: Uuid = state.get("epoch");
+    let key: &[u8] = state.get("cursor_key");
+    let key = CursorKey(key.try_into().expect("as long as a key"));
+    let binding = Binding {
+        scope: scope.clone(),
+        types: Vec::new(),
+        export: false,
+    };
+    let cursors = cursors.iter().map(|text| {
+        let cursor = Cursor::decode(text, &binding, &key);
+        cursor.expect("a cursor of the service")
+    });
+    let alive = cursors.filter(|cursor| cursor.epoch == epoch);
+    alive
+        .map(|cursor| cursor.user.after)
+        .max()
+        .unwrap_or_default()
+}
+
+/// Everything there is of a user at one moment. `bases`: which version each edit that was sent is based on, which
+/// the tables know of current versions only.
+pub async fn read(sql: &Client, scope: &Scope, bases: &HashMap<Uuid, i32>) -> Memory {
+    let scope = scope.as_str();
     let mut memory = Memory::new(catalog());
+    let snapshot = "begin isolation level repeatable read read only";
+    sql.batch_execute(snapshot).await.expect("a transaction");
     for row in sql.query(VERSIONS, &[&scope]).await.expect("versions") {
         let versions = memory.versions.entry(key(&row)).or_default();
         versions.push(kept(&row, bases));
@@ -78,6 +105,7 @@ pub async fn read(sql: &Client, scope: &str, bases: &HashMap<Uuid, i32>) -> Memo
             "entities are counted"
         );
     }
+    sql.batch_execute("commit").await.expect("an end");
     memory
 }
 

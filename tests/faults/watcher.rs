@@ -29,6 +29,7 @@ pub type Held = BTreeMap<(String, String), (i32, Vec<u8>)>;
 /// A stream that is opened again as often as it ends.
 pub struct Watcher {
     pub held: watch::Receiver<Held>,
+    cursor: Arc<Mutex<String>>,
     _following: AbortOnDropHandle<()>,
 }
 
@@ -37,22 +38,29 @@ impl Watcher {
         let (holds, held) = watch::channel(Held::new());
         let user = user.to_owned();
         let cursor = Arc::new(Mutex::new(String::new()));
+        let place = cursor.clone();
         let following = tokio::spawn(async move {
             for round in 0.. {
-                let ended = follow(&user, &addresses, round, &holds, &cursor).await;
+                let ended = follow(&user, &addresses, round, &holds, &place).await;
                 let reset = ended
                     .get_details_error_info()
                     .is_some_and(|info| info.reason == "CURSOR_RESET");
                 if reset {
-                    cursor.lock().expect("no panic").clear();
+                    place.lock().expect("no panic").clear();
                 }
                 tokio::time::sleep(TRY_AGAIN).await;
             }
         });
         Self {
             held,
+            cursor,
             _following: AbortOnDropHandle::new(following),
         }
+    }
+
+    /// The cursor it was given last; empty before the first.
+    pub fn cursor(&self) -> String {
+        self.cursor.lock().expect("no panic").clone()
     }
 }
 

@@ -14,6 +14,7 @@ use super::call::{Answered, Call, Failure, Reply};
 use super::catalog::{catalog, loaded};
 use super::history::Fate;
 use super::memory::{Memory, Wish};
+use super::oracle::Oracle;
 use super::plants::{Plant, Stale};
 use super::world::Peer;
 use crate::domain::clock::Millis;
@@ -259,6 +260,8 @@ impl Server {
 impl Peer for Server {
     type Backup = Backup;
 
+    const TELLS_ALL: bool = true;
+
     fn now_ms(&self) -> i64 {
         self.now.0
     }
@@ -301,8 +304,8 @@ impl Peer for Server {
         self.memory.clone()
     }
 
-    fn open_book(&self) -> Option<(&Memory, Revision)> {
-        Some((&self.memory, self.served))
+    fn show(&mut self, oracle: &mut Oracle) {
+        oracle.holds(&self.memory, self.served);
     }
 
     fn heal(&mut self) {}

@@ -9,7 +9,6 @@ use super::oracle::{Notes, Oracle};
 use super::plants::Plant;
 use super::server::Server;
 use super::trace::Trace;
-use crate::domain::version::Revision;
 
 /// Calls of one sync: beyond that a device is stuck.
 pub const CALLS_MAX: usize = 400;
@@ -30,6 +29,9 @@ pub trait Peer {
     /// What a backup of the server holds.
     type Backup: Clone;
 
+    /// Whether every answer is known, also those that are lost on the way.
+    const TELLS_ALL: bool;
+
     /// The server's clock.
     fn now_ms(&self) -> i64;
     /// Time passes.
@@ -42,8 +44,8 @@ pub trait Peer {
     fn restore(&mut self, backup: &Self::Backup);
     /// What the server holds.
     fn memory(&mut self) -> Memory;
-    /// What it holds, and how far a cursor has led by now, where that can be looked at after each call.
-    fn open_book(&self) -> Option<(&Memory, Revision)>;
+    /// Shows what it holds after a call, and how far a cursor had led before what is new came.
+    fn show(&mut self, oracle: &mut Oracle);
     /// From now on nothing goes wrong any more.
     fn heal(&mut self);
     /// Waits until everybody who watches has it all; what is wrong, if they never have.
@@ -258,16 +260,14 @@ impl<P: Peer> World<P> {
         let answers = self.peer.deliver(call, fate);
         // It may have been answered before, and only that answer is not known.
         let is_known = fate == Fate::Fine && answers.iter().any(Result::is_ok);
-        if !is_known && self.peer.open_book().is_none() {
+        if !is_known && !P::TELLS_ALL {
             self.oracle.unknown(call);
         }
         for answered in &answers {
             self.trace.exchange(call, answered);
             self.oracle.answered(call, answered);
         }
-        if let Some((memory, served)) = self.peer.open_book() {
-            self.oracle.holds(memory, served);
-        }
+        self.peer.show(&mut self.oracle);
         answers
     }
 
