@@ -1,13 +1,16 @@
 //! One batch: lock the scope, read, plan, write, wake, answer. What a person decides about a conflict
 //! or an old version ([`resolve`]) goes the same way, and so does revoking a device ([`revoke`]).
 
+mod line;
 mod report;
 pub mod resolve;
 pub mod revoke;
+mod settle;
 
+use std::error::Error;
 use std::sync::Arc;
-use std::time::Instant;
 
+use line::Lines;
 use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, field};
 
@@ -15,19 +18,19 @@ use crate::domain::answer::Answer;
 use crate::domain::catalog::Catalog;
 use crate::domain::clock::Millis;
 use crate::domain::entity::MutationId;
-use crate::domain::item::{Item, Submission};
-use crate::domain::plan::{BatchContext, Plan, plan};
+use crate::domain::item::Submission;
+use crate::domain::plan::{BatchContext, Plan};
 use crate::domain::scope::{DeviceId, Scope};
-use crate::domain::standing::{BatchMark, Gate, Wanted, admit};
+use crate::domain::standing::{BatchMark, Gate};
 use crate::error::{CallError, Fault, Refusal};
 use crate::feed::Feed;
 use crate::metrics::Metrics;
-use crate::places::Places;
+use crate::places::{Place, Places};
 use crate::store::Store;
 use crate::store::batch::{Author, Batch, Recorded};
 use crate::store::device::DeviceInfo;
 use crate::trace::traced;
-use crate::turns::Turns;
+use crate::turns::{Turn, Turns};
 
 /// A batch, ready to be decided.
 #[derive(Debug)]
@@ -66,6 +69,8 @@ pub struct Push {
     /// Told of every commit.
     feed: Feed,
     turns: Turns,
+    /// Batches that wait for a turn.
+    lines: Lines,
     places: Places,
     metrics: Metrics,
     /// Work under way. Shutdown waits for it.
@@ -102,6 +107,7 @@ impl Push {
             store,
             feed,
             turns: Turns::default(),
+            lines: Lines::default(),
             places,
             metrics,
             tasks,
@@ -127,24 +133,37 @@ impl Push {
             errors = field::Empty,
             duration_ms = field::Empty,
         ));
-        let push = self.clone();
         let scope = request.scope.clone();
-        let work = async move {
-            let begun = Instant::now();
-            report::attempt();
-            let settled = push.settle(&request).await;
-            Span::current().record("duration_ms", begun.elapsed().as_millis() as u64);
-            let answers = settled?;
-            if !request.validate_only {
-                let took = begun.elapsed();
-                push.metrics
-                    .batch_settled(&request.batch, &answers, request.now, took);
+        let mut caller = self.lines.join(request, span);
+        loop {
+            // Whoever has the turn settles all that are in line then, this batch among them.
+            let turn = tokio::select! {
+                biased;
+                settled = &mut caller.answer => return settled.unwrap_or_else(unfinished),
+                turn = self.turn(&scope) => turn,
+            };
+            match turn {
+                Ok(turn) => {
+                    let push = self.clone();
+                    let scope = scope.clone();
+                    let work = async move {
+                        push.settle_line(&scope).await;
+                        drop(turn);
+                    };
+                    // If it does not finish, nor do its batches.
+                    let _ = self.tasks.spawn(work).await;
+                }
+                Err(refusal) if caller.leave() => return Err(refusal.into()),
+                Err(_) => return (&mut caller.answer).await.unwrap_or_else(unfinished),
             }
-            report::success(&request.batch, &answers);
-            let mutations = request.batch.iter().map(mutation).collect();
-            Ok(PushResponse { answers, mutations })
-        };
-        self.in_turn(&scope, span, work).await
+        }
+    }
+
+    /// Waits for the scope's turn, and then for a place: whoever waits for a turn needs no place.
+    async fn turn(&self, scope: &Scope) -> Result<(Turn, Place), Refusal> {
+        let turn = self.turns.take(scope).await?;
+        let place = self.places.take_soon(scope).await?;
+        Ok((turn, place))
     }
 
     /// Waits for the scope's turn and for a place, then runs work that its caller can not stop half way.
@@ -155,54 +174,14 @@ impl Push {
         span: Span,
         work: impl Future<Output = Result<T, CallError>> + Send + 'static,
     ) -> Result<T, CallError> {
-        // The turn first: whoever waits for it needs no place.
-        let turn = self.turns.take(scope).await?;
-        let place = self.places.take_soon(scope).await?;
+        let turn = self.turn(scope).await?;
         let work = async move {
-            let result = work.await.inspect_err(|error| match error {
-                CallError::Refused(refusal) => tracing::info!(why = %refusal, "refused"),
-                CallError::Failed(fault) => fault.report(),
-            });
-            drop((place, turn));
+            let result = work.await.inspect_err(report::failure);
+            drop(turn);
             result
         };
         let task = self.tasks.spawn(work.instrument(span));
-        task.await.unwrap_or_else(|error| {
-            let fault = Fault::Defect("a push did not finish".into(), Some(error.into()));
-            fault.report();
-            Err(fault.into())
-        })
-    }
-
-    async fn settle(&self, request: &PushRequest) -> Result<Vec<Answer>, CallError> {
-        let context = self.context(&request.device, request.now);
-        let items: Vec<&Item> = request
-            .batch
-            .iter()
-            .filter_map(|submission| submission.item.as_ref().ok())
-            .collect();
-        let batch = self.store.begin(&request.scope).await?;
-        // Under the lock, so that of two copies of a device only one is the first.
-        let (standing, mut snapshot) = tokio::try_join!(
-            batch.read_standing(&request.device),
-            batch.read(&items, &request.device, &context.catalog),
-        )?;
-        let wanted = Wanted::Write(request.mark);
-        if let Err(problem) = admit(&standing, wanted, &request.gate, request.now) {
-            return Err(batch.refuse(problem).await);
-        }
-        snapshot.room = Some(batch.room(self.rules.account_entities_max));
-        let mut plan = plan(&snapshot, &request.batch, &context);
-        if standing.has_counted(request.mark) {
-            plan = plan.repeated(&snapshot, &request.batch);
-        }
-        if request.validate_only {
-            batch.discard().await?;
-        } else {
-            let author = self.author(&request.device, &request.info, request.mark, request.now);
-            self.commit(batch, &request.scope, &plan, &author).await?;
-        }
-        Ok(plan.answers)
+        task.await.unwrap_or_else(unfinished)
     }
 
     fn context(&self, device: &DeviceId, now: Millis) -> BatchContext {
@@ -258,6 +237,9 @@ impl Push {
     }
 }
 
-fn mutation(submission: &Submission) -> Option<MutationId> {
-    submission.item.as_ref().ok().map(|item| item.mutation)
+/// What became of work that ended in the middle.
+fn unfinished<T>(error: impl Into<Box<dyn Error + Send + Sync>>) -> Result<T, CallError> {
+    let fault = Fault::Defect("a push did not finish".into(), Some(error.into()));
+    fault.report();
+    Err(fault.into())
 }

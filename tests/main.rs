@@ -37,4 +37,5 @@ mod spans;
 mod store;
 mod support;
 mod tls;
+mod together;
 mod tokens;

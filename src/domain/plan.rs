@@ -3,6 +3,8 @@
 //! [`plan`] is pure: from what the store holds and what the device sent it makes the answers and
 //! the versions to write. `plan.answers[i]` answers `batch[i]`, always.
 
+mod uncontested;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -19,6 +21,7 @@ use super::item::{Change, Item, Submission};
 use super::policy::Policy;
 use super::scope::DeviceId;
 use super::version::{Revision, Version};
+pub use uncontested::{Uncontested, plan_uncontested};
 
 /// What the store holds of all that a batch names, read under the lock of its scope.
 #[derive(Debug, Default)]

@@ -4,6 +4,7 @@ use tracing::Span;
 
 use crate::domain::answer::{Answer, Verdict};
 use crate::domain::item::Submission;
+use crate::error::CallError;
 
 /// Conflicts of a batch that are told one by one; all are counted.
 const CONFLICTS_TOLD_MAX: usize = 20;
@@ -11,6 +12,14 @@ const CONFLICTS_TOLD_MAX: usize = 20;
 /// It is a batch's turn.
 pub(super) fn attempt() {
     tracing::debug!("sync_attempt");
+}
+
+/// It was refused, or something failed: also told if nobody waits for it any more.
+pub(super) fn failure(error: &CallError) {
+    match error {
+        CallError::Refused(refusal) => tracing::info!(why = %refusal, "refused"),
+        CallError::Failed(fault) => fault.report(),
+    }
 }
 
 /// A batch is settled: each conflict, and then that it is done, with its counts in the call's span.

@@ -6,10 +6,12 @@ mod conflicts;
 mod decision;
 mod read;
 mod rows;
+mod uncontested;
 mod versions;
 
 pub(super) use read::READ_ENTITIES;
 pub(super) use rows::{content, stored};
+pub use uncontested::{Offer, Taken};
 
 use conflicts::{KEEP_SIDES, WRITE_CONFLICTS};
 use futures_util::future::try_join4;
@@ -224,8 +226,8 @@ impl Batch<'_> {
         self.session.rollback().await
     }
 
-    /// Commits what was touched.
-    pub(super) async fn commit(self) -> Result<(), Fault> {
+    /// Commits what was written or touched.
+    pub async fn commit(self) -> Result<(), Fault> {
         self.session.commit().await
     }
 

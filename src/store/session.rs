@@ -108,8 +108,9 @@ impl Session {
         questions: [Question<'_>; N],
     ) -> Result<[Vec<Row>; N], Fault> {
         let begin = behalf.into().begin("begin read only");
-        let answers = self.send(&begin, questions, Some("commit")).await;
-        answers.inspect_err(|_| self.open.store(true, Ordering::Relaxed))
+        let answers = self.send(&begin, &questions, Some("commit")).await;
+        let answers = answers.inspect_err(|_| self.open.store(true, Ordering::Relaxed));
+        all(answers?)
     }
 
     /// Begins a transaction with its first statements, in one round trip. Each sees what was committed while
@@ -119,6 +120,15 @@ impl Session {
         behalf: impl Into<Behalf<'_>>,
         questions: [Question<'_>; N],
     ) -> Result<[Vec<Row>; N], Fault> {
+        all(self.start_all(behalf, &questions).await?)
+    }
+
+    /// The same, with any number of statements.
+    pub(super) async fn start_all(
+        &self,
+        behalf: impl Into<Behalf<'_>>,
+        questions: &[Question<'_>],
+    ) -> Result<Vec<Vec<Row>>, Fault> {
         self.open.store(true, Ordering::Relaxed);
         let begin = behalf.into().begin("begin");
         self.send(&begin, questions, None).await
@@ -126,15 +136,15 @@ impl Session {
 
     /// Sends statements together. What is sent is sent by the first poll, in this order and to its end: so
     /// whoever stops waiting has ended the transaction too.
-    async fn send<const N: usize>(
+    async fn send(
         &self,
         begin: &str,
-        questions: [Question<'_>; N],
+        questions: &[Question<'_>],
         end: Option<&str>,
-    ) -> Result<[Vec<Row>; N], Fault> {
+    ) -> Result<Vec<Vec<Row>>, Fault> {
         let client = self.client()?;
-        let mut statements = Vec::with_capacity(N);
-        for (sql, _) in &questions {
+        let mut statements = Vec::with_capacity(questions.len());
+        for (sql, _) in questions {
             statements.push(self.prepare(sql).await?);
         }
         let queries = statements.iter().zip(questions);
@@ -148,8 +158,7 @@ impl Session {
         };
         let answers = try_join3(client.batch_execute(begin), try_join_all(queries), end).await;
         let (_, rows, _) = answers.map_err(|error| self.errors.fault(error))?;
-        let short = |_| Fault::Defect("a statement has no answer".into(), None);
-        rows.try_into().map_err(short)
+        Ok(rows)
     }
 
     /// Reads, in the transaction that is open.
@@ -238,6 +247,12 @@ impl Behalf<'_> {
             }
         }
     }
+}
+
+/// The answers to so many questions.
+fn all<const N: usize>(answers: Vec<Vec<Row>>) -> Result<[Vec<Row>; N], Fault> {
+    let short = |_| Fault::Defect("a statement has no answer".into(), None);
+    answers.try_into().map_err(short)
 }
 
 fn confined(begin: &str, scope: &Scope) -> String {

@@ -86,7 +86,7 @@ async fn count(sql: &Client, query: &str) -> i64 {
 }
 
 /// Watches a condition until it holds.
-async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let begun = Instant::now();
     while !holds().await {
         assert!(begun.elapsed() < PATIENCE, "waited in vain: {what}");

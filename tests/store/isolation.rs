@@ -44,7 +44,7 @@ const NOT_OF_A_SCOPE: [&str; 24] = [
 ];
 
 /// Statements that read or change what is there, with arguments that name leo's rows. `$1` is mia's scope.
-const SEEKING: [(&str, &str); 52] = [
+const SEEKING: [(&str, &str); 53] = [
     ("advance_scope", "{revision}, 1 + {revision}, 0, 0, true"),
     ("allow_device", "'leo-phone'"),
     ("count_account", ""),
@@ -131,6 +131,12 @@ const SEEKING: [(&str, &str); 52] = [
         "'mia-phone', now(), '{workout}', '{{contested}}', '{3}', '{999}', array['{\"stolen\": 1}'],
          '{applied}', array[gen_random_uuid()], '{now}', '{push}', '{3}', '{null}', '{0}', '{0}', '{null}',
          '{2}', '{2}'",
+    ),
+    (
+        "write_uncontested",
+        "'mia-phone', now(), '{workout}', '{{contested}}', '{2}', array['{\"stolen\": 1}'],
+         array[gen_random_uuid()], '{now}', '{0}', '{null}', '{3}', '{null}', '{null}', 100, null, null, null, null,
+         null, null",
     ),
     // Their writing half is tried below.
     ("create_scope", ""),

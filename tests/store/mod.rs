@@ -8,3 +8,4 @@ mod migrations;
 mod plans;
 mod sql;
 mod statements;
+mod uncontested;

@@ -8,7 +8,7 @@ use crate::support::TestDatabase;
 use crate::support::database::connect;
 
 /// The statements that look something up, with arguments.
-const LOOK_UPS: [(&str, &str); 30] = [
+const LOOK_UPS: [(&str, &str); 31] = [
     ("read_entities", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_written", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_bases", "'user/mia', '{}', '{}', '{}', 9"),
@@ -55,6 +55,11 @@ const LOOK_UPS: [(&str, &str); 30] = [
     ("export_sides", "'user/mia', '', null, null, 9, 9"),
     ("export_devices", "'user/mia', '', 9"),
     ("delete_conflicts", "'user/mia', '{}', '{}'"),
+    (
+        "write_uncontested",
+        "'user/mia', 'phone', now(), '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', '{}', 9, null,
+         null, null, null, null, null",
+    ),
 ];
 
 /// Statements that read pages, and the index in whose order they do: they stop where the page ends.

@@ -1,0 +1,252 @@
+//! Batches of one user that wait for one turn: whoever has it settles them in one transaction, and each gets its
+//! own answers.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use ironflow_sync::domain::answer::{Answer, Verdict};
+use ironflow_sync::domain::catalog::Catalog;
+use ironflow_sync::domain::clock::Millis;
+use ironflow_sync::domain::item::{ItemRules, RawItem, Sender, Submission};
+use ironflow_sync::domain::scope::{DeviceId, Scope, UserId};
+use ironflow_sync::domain::standing::Gate;
+use ironflow_sync::error::{CallError, Refusal};
+use ironflow_sync::feed::Feed;
+use ironflow_sync::metrics::Metrics;
+use ironflow_sync::places::Places;
+use ironflow_sync::push::{Push, PushRequest, PushResponse, PushRules};
+use ironflow_sync::store::Store;
+use ironflow_sync::store::device::DeviceInfo;
+use tokio_postgres::Client;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::grpc::eventually;
+use crate::support::TestDatabase;
+
+const NOW: Millis = Millis(1_700_000_000_000);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+type Pushing = Pin<Box<dyn Future<Output = Result<PushResponse, CallError>>>>;
+
+/// The pushes of one user, mia.
+struct Pushes {
+    push: Push,
+    catalog: Arc<Catalog>,
+    user: UserId,
+}
+
+impl Pushes {
+    fn over(store: Store) -> Self {
+        let catalog = Arc::new(Catalog::builtin());
+        let rules = PushRules {
+            catalog: catalog.clone(),
+            item_bytes_max: 1 << 18,
+            copy_bytes_max: 1 << 20,
+            account_devices_max: 100,
+            account_entities_max: 100,
+        };
+        let push = Push::new(
+            store,
+            Feed::new(),
+            Places::new(2, 2, PATIENCE),
+            Metrics::new(&catalog),
+            TaskTracker::new(),
+            rules,
+        );
+        Self {
+            push,
+            catalog,
+            user: UserId::new("mia").expect("an id"),
+        }
+    }
+
+    fn request(&self, device: &str, id: Uuid, base: i32, title: &str) -> PushRequest {
+        let device = DeviceId::new(device).expect("an id");
+        let sender = Sender {
+            user: self.user.clone(),
+            device: device.clone(),
+            client_time: 0,
+            received: NOW,
+        };
+        let rules = ItemRules {
+            catalog: &self.catalog,
+            item_bytes_max: 1 << 18,
+            operator: false,
+        };
+        let raw = RawItem {
+            entity_type: "workout".to_owned(),
+            entity_id: id.to_string(),
+            operation: "update".to_owned(),
+            data: format!("{{\"title\": \"{title}\"}}").into_bytes(),
+            version: base,
+            mutation_id: Uuid::new_v4().to_string(),
+            ..RawItem::default()
+        };
+        PushRequest {
+            scope: Scope::of(&self.user),
+            device,
+            info: DeviceInfo::default(),
+            batch: vec![Submission::parse(raw, &sender, &rules)],
+            mark: None,
+            gate: Gate::default(),
+            validate_only: false,
+            now: NOW,
+        }
+    }
+
+    async fn run(&self, request: PushRequest) -> Answer {
+        let pushed = self.push.run(request).await.expect("settled");
+        pushed.answers.into_iter().next().expect("an answer")
+    }
+
+    fn begin(&self, request: PushRequest) -> Pushing {
+        let push = self.push.clone();
+        let mut pushing: Pushing = Box::pin(async move { push.run(request).await });
+        assert!((&mut pushing).now_or_never().is_none(), "it waits");
+        pushing
+    }
+
+    /// Begins pushes, while somebody holds the lock of mia's scope: the first is at work and waits for it, the
+    /// others are in line behind it.
+    async fn line_up(&self, requests: Vec<PushRequest>, sql: &Client) -> Vec<Pushing> {
+        let mut requests = requests.into_iter();
+        let first = requests.next().expect("a request");
+        let mut begun = vec![self.begin(first)];
+        let waits = "select count(*) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock'";
+        let waiting = async || -> i64 {
+            let row = sql.query_one(waits, &[]).await;
+            row.expect("activity").get(0)
+        };
+        eventually("the first waits for the lock", async || {
+            waiting().await == 1
+        })
+        .await;
+        begun.extend(requests.map(|request| self.begin(request)));
+        begun
+    }
+}
+
+/// How many transactions have written the entities there are.
+async fn transactions(sql: &Client) -> i64 {
+    let count = "select count(distinct xmin::text) from entities";
+    let row = sql.query_one(count, &[]).await.expect("a count");
+    row.get(0)
+}
+
+fn is_applied(answer: &Answer) -> bool {
+    matches!(answer, Answer::Written { .. })
+}
+
+#[tokio::test]
+async fn batches_that_wait_for_one_turn_are_written_in_one_transaction() {
+    let database = TestDatabase::new().await;
+    let (mut sql, watching) = (database.client().await, database.client().await);
+    let pushes = Pushes::over(database.store());
+    let devices: Vec<String> = (0..6).map(|n| format!("device-{n}")).collect();
+    let contested = Uuid::new_v4();
+    for device in &devices {
+        // Each is known by now.
+        let first = pushes.request(device, Uuid::new_v4(), 0, "first");
+        assert!(is_applied(&pushes.run(first).await));
+    }
+    let shared = pushes.request(&devices[0], contested, 0, "shared");
+    assert!(is_applied(&pushes.run(shared).await));
+    let before = transactions(&sql).await;
+
+    let held = sql.transaction().await.expect("a transaction");
+    let lock = "select from scopes where scope = 'user/mia' for update";
+    held.execute(lock, &[]).await.expect("mia's lock");
+    let mut requests: Vec<PushRequest> = devices
+        .iter()
+        .map(|device| pushes.request(device, Uuid::new_v4(), 0, device))
+        .collect();
+    // Two go on from the same version: one of them wins.
+    requests.push(pushes.request(&devices[1], contested, 1, "one"));
+    requests.push(pushes.request(&devices[2], contested, 1, "two"));
+    let lined_up = pushes.line_up(requests, &watching).await;
+    held.rollback().await.expect("the lock is free");
+    let mut answers = Vec::new();
+    for pushing in lined_up {
+        answers.extend(pushing.await.expect("settled").answers);
+    }
+    let (last, applied) = answers.split_last().expect("answers");
+    assert!(applied.iter().all(is_applied), "{applied:?}");
+    let Answer::Conflict(conflict) = last else {
+        panic!("expected a conflict: {last:?}");
+    };
+    assert_eq!(conflict.verdict, Verdict::NeedsUser);
+    let copy = conflict.copy.document.as_ref().expect("a copy");
+    assert_eq!(copy.text(), "{\"title\": \"one\"}");
+    // The first was alone, the others have waited; the one transaction that wrote the contested entity before
+    // has no row left.
+    assert_eq!(transactions(&sql).await, before - 1 + 2);
+    let titles =
+        "select data ->> 'title' from entities where data ->> 'title' like 'device%' order by 1";
+    let titles = sql.query(titles, &[]).await.expect("titles");
+    let titles: Vec<String> = titles.iter().map(|row| row.get(0)).collect();
+    assert_eq!(titles, devices, "each has its own");
+}
+
+#[tokio::test]
+async fn who_may_not_write_is_told_so_and_the_others_are_written() {
+    let database = TestDatabase::new().await;
+    let (mut sql, watching) = (database.client().await, database.client().await);
+    let pushes = Pushes::over(database.store());
+    let devices = ["phone", "tablet", "lost", "watch"];
+    for device in devices {
+        let first = pushes.request(device, Uuid::new_v4(), 0, "first");
+        pushes.run(first).await;
+    }
+    let held = sql.transaction().await.expect("a transaction");
+    let lock = "select from scopes where scope = 'user/mia' for update";
+    held.execute(lock, &[]).await.expect("mia's lock");
+    let revoke = "update devices set revoked_at = now() where device_id = 'lost'";
+    held.execute(revoke, &[]).await.expect("revoked");
+    let requests = devices.map(|device| pushes.request(device, Uuid::new_v4(), 0, device));
+    let lined_up = pushes.line_up(requests.into(), &watching).await;
+    held.commit().await.expect("the lock is free");
+    for (device, pushing) in devices.into_iter().zip(lined_up) {
+        let pushed = pushing.await;
+        match (device, pushed) {
+            ("lost", Err(CallError::Refused(refusal))) => {
+                assert_eq!(refusal, Refusal::DeviceRevoked);
+            }
+            (_, Ok(pushed)) if device != "lost" => assert!(is_applied(&pushed.answers[0])),
+            (_, other) => panic!("{device}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_hangs_up_before_its_turn_leaves_nothing_behind() {
+    let database = TestDatabase::new().await;
+    let (mut sql, watching) = (database.client().await, database.client().await);
+    let pushes = Pushes::over(database.store());
+    pushes
+        .run(pushes.request("phone", Uuid::new_v4(), 0, "first"))
+        .await;
+    let held = sql.transaction().await.expect("a transaction");
+    let lock = "select from scopes where scope = 'user/mia' for update";
+    held.execute(lock, &[]).await.expect("mia's lock");
+    let titles = ["kept", "gone", "kept"];
+    let requests = titles.map(|title| pushes.request("phone", Uuid::new_v4(), 0, title));
+    let lined_up = pushes.line_up(requests.into(), &watching).await;
+    let mut left = Vec::new();
+    for (title, pushing) in titles.into_iter().zip(lined_up) {
+        if title == "kept" {
+            left.push(pushing);
+        }
+    }
+    held.rollback().await.expect("the lock is free");
+    for pushing in left {
+        pushing.await.expect("settled");
+    }
+    let gone = "select count(*) from entities where data ->> 'title' = 'gone'";
+    let gone: i64 = sql.query_one(gone, &[]).await.expect("a count").get(0);
+    assert_eq!(gone, 0);
+}
