@@ -57,8 +57,8 @@ enum CommandError {
         address: SocketAddr,
         error: io::Error,
     },
-    #[error("--user: expected a user id of 1-{USER_ID_BYTES_MAX} bytes without NUL")]
-    User,
+    #[error("{0}: expected a user id of 1-{USER_ID_BYTES_MAX} bytes without NUL")]
+    User(&'static str),
 }
 
 /// Runs the command the configuration names.
@@ -180,7 +180,7 @@ async fn new_epoch(config: &Config) -> Result<(), Box<dyn Error>> {
 }
 
 fn token(config: &Config, user: &str, hours: u32) -> Result<(), Box<dyn Error>> {
-    let user = UserId::new(user).ok_or(CommandError::User)?;
+    let user = user_id("--user", user)?;
     let token = sign(config, &secret::keyring(config)?, &user, hours)?;
     print(&format!("{token}\n"));
     Ok(())
@@ -278,7 +278,12 @@ fn advice(option: &str, address: &SocketAddr, error: &io::Error) -> String {
 }
 
 fn trial_user() -> Result<UserId, CommandError> {
-    UserId::new(TRIAL_USER).ok_or(CommandError::User)
+    user_id("the user of the trial token", TRIAL_USER)
+}
+
+/// The user that an argument names.
+fn user_id(argument: &'static str, text: &str) -> Result<UserId, CommandError> {
+    UserId::new(text).ok_or(CommandError::User(argument))
 }
 
 fn now() -> Millis {

@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use lines::Line;
 
-use super::{CommandError, Database, now, print};
+use super::{CommandError, Database, now, print, user_id};
 use crate::config::{AccountCommand, Config};
 use crate::domain::clock::Millis;
 use crate::domain::scope::{Scope, UserId};
@@ -77,7 +77,7 @@ async fn done(
 }
 
 fn named(user: &str) -> Result<UserId, CommandError> {
-    UserId::new(user).ok_or(CommandError::User)
+    user_id("--user", user)
 }
 
 async fn export(store: &Store, user: UserId, out: Option<&Path>) -> Result<(), Box<dyn Error>> {

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 
 use thiserror::Error as ThisError;
 
-use super::{CommandError, Database, now, print};
+use super::{Database, now, print, user_id};
 use crate::config::{Config, DeviceCommand};
 use crate::domain::moment::rfc3339;
-use crate::domain::scope::{DeviceId, LABEL_BYTES_MAX, Scope, UserId};
+use crate::domain::scope::{DeviceId, LABEL_BYTES_MAX, Scope};
 use crate::store::Store;
 use crate::store::device::KnownDevice;
 use crate::store::migrations::migrate;
@@ -40,7 +40,7 @@ pub(super) async fn run(config: &Config, command: DeviceCommand) -> Result<(), B
         DeviceCommand::Revoke { user, device } => (user, Task::Revoke(named(device)?)),
         DeviceCommand::Allow { user, device } => (user, Task::Allow(named(device)?)),
     };
-    let scope = Scope::of(&UserId::new(user).ok_or(CommandError::User)?);
+    let scope = Scope::of(&user_id("--user", user)?);
     let database = Database::open(config, "ironflow-sync device").await?;
     let done = perform(&database.store, &scope, task).await;
     database.close().await;

@@ -11,7 +11,7 @@ use lines::{Answer, ExplainedEntity};
 
 use super::ask::{self, account, print_json};
 use super::user::devices;
-use super::{CommandError, catalog, print};
+use super::{catalog, print, user_id};
 use crate::config::{Config, Explain};
 use crate::domain::catalog::Catalog;
 use crate::domain::entity::{ENTITY_TYPE_BYTES_MAX, EntityKey, EntityType};
@@ -41,7 +41,7 @@ enum ExplainError {
 
 /// Explains an entity, or those that have its id.
 pub(super) async fn run(config: &Config, asked: &Explain) -> Result<(), Box<dyn Error>> {
-    let user = UserId::new(&asked.user).ok_or(CommandError::User)?;
+    let user = user_id("--user", &asked.user)?;
     let id = uuid(&asked.entity).ok_or(ExplainError::Entity)?;
     let named = asked.entity_type.as_deref();
     let named = named.map(|name| EntityType::new(name).ok_or(ExplainError::Type));

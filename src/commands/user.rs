@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::ask::{self, account, print_json};
 use super::table::{device, said, table};
 use super::words::{outcome, why_duplicate};
-use super::{CommandError, now, print};
+use super::{now, print, user_id};
 use crate::config::{Config, UserCommand};
 use crate::domain::clock::Millis;
 use crate::domain::conflict::{Conflict, Kind};
@@ -78,7 +78,7 @@ struct ShownConflict {
 /// Runs a command about a user.
 pub(super) async fn run(config: &Config, command: UserCommand) -> Result<(), Box<dyn Error>> {
     let UserCommand::Show { id, json } = command;
-    let user = UserId::new(&id).ok_or(CommandError::User)?;
+    let user = user_id("ID", &id)?;
     let database = ask::open(config, "ironflow-sync user").await?;
     let shown = show(&database.store, &user).await;
     database.close().await;

@@ -110,8 +110,8 @@ async fn a_user_nobody_knows_is_said_kindly_and_so_is_one_who_left() {
         ("library", "nothing of this user"),
         ("mia' or ''='", "nothing of this user"),
         ("../../etc/passwd", "nothing of this user"),
-        ("", "--user: expected a user id"),
-        (&long, "--user: expected a user id"),
+        ("", "ID: expected a user id"),
+        (&long, "ID: expected a user id"),
     ] {
         refused(&service.database, &["user", "show", id], why).await;
     }
