@@ -110,7 +110,7 @@ pub fn program() -> String {
 pub enum Command {
     /// Run the service (the default)
     Serve,
-    /// See it work: two devices of one lifter go offline, disagree and agree again, on a database of their own
+    /// See sync at work: two devices of one lifter go offline, disagree and agree again, on a database of their own
     Demo(Demo),
     /// Bring the database's tables up to date, and stop
     Migrate,
@@ -140,23 +140,23 @@ pub enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// One account: what is paid for, export it, delete it
+    /// The account of a user: what is paid for; export it, delete it
     Account {
         /// What to do with it
         #[command(subcommand)]
         command: AccountCommand,
     },
-    /// Look whether everything the service needs is there; says what to type where it is not
+    /// Check that everything the service needs is there, and say what to type where it is not
     Doctor {
         /// Print one JSON object
         #[arg(long)]
         json: bool,
     },
-    /// Ask the service that listens on --listen how it is: exit code 0 if it serves, for health checks
+    /// Ask the service on --listen for its health: exit code 0 if it serves, for health checks
     Health,
-    /// How the whole is doing: instances, the database, how much is written, conflicts, stuck devices
+    /// How the installation as a whole is doing: instances, database, write rate, conflicts, stuck devices
     Status(Status),
-    /// One user, as the database knows them
+    /// What the database knows of one user
     User {
         /// What to ask
         #[command(subcommand)]
@@ -178,9 +178,9 @@ pub enum Command {
 /// What to do with the catalog of entity types.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum CatalogCommand {
-    /// Look for problems in a catalog; each is told with line, key and what was expected
+    /// Check a catalog: every problem is told with its line, its key and what was expected there
     Check {
-        /// The file
+        /// The catalog, a TOML file
         file: PathBuf,
     },
     /// Print the catalog in effect
@@ -199,27 +199,27 @@ pub enum Plan {
 /// What to do with the devices of a user.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum DeviceCommand {
-    /// List them, the one seen last first
+    /// List the devices of a user, the one seen last first
     List {
-        /// Whose
+        /// The user id
         #[arg(long)]
         user: String,
     },
-    /// Refuse the calls of one, and end its streams; what it has synced stays
+    /// Refuse the calls of a device, and end its streams; what it has synced stays
     Revoke {
-        /// Whose
+        /// The user id
         #[arg(long)]
         user: String,
-        /// Its id
+        /// The device id
         #[arg(long)]
         device: String,
     },
-    /// Take its revocation back
+    /// Take the revocation of a device back
     Allow {
-        /// Whose
+        /// The user id
         #[arg(long)]
         user: String,
-        /// Its id
+        /// The device id
         #[arg(long)]
         device: String,
     },
@@ -230,7 +230,7 @@ pub enum DeviceCommand {
 pub enum LibraryCommand {
     /// Load a JSON array of objects; unchanged ones are not written again
     Load {
-        /// The file
+        /// The objects, a JSON file
         file: PathBuf,
         /// The entity type of the objects
         #[arg(long = "type")]
@@ -238,7 +238,7 @@ pub enum LibraryCommand {
         /// The key that identifies an object: a UUID, or any text or number to make one from
         #[arg(long, default_value = "id")]
         key: String,
-        /// Delete what the library has and the file has not
+        /// Also delete what the library has and the file has not
         #[arg(long)]
         prune: bool,
     },
@@ -299,7 +299,7 @@ pub struct Listen {
         global = true
     )]
     pub listen: SocketAddr,
-    /// The address to tell metrics on, in the text format of Prometheus at /metrics [default: none]
+    /// The address to serve metrics on, in the text format of Prometheus at /metrics [default: none]
     #[arg(long, env = "IRONFLOW_METRICS_LISTEN", global = true)]
     pub metrics_listen: Option<SocketAddr>,
     /// Origins of web pages that may call (gRPC-Web), separated by commas; * for any

@@ -11,10 +11,10 @@ use super::Plan;
 pub enum AccountCommand {
     /// Say what the user has paid for; running watches learn of it within seconds
     Set {
-        /// Whose
+        /// The user id
         #[arg(long)]
         user: String,
-        /// What
+        /// What they have paid for
         #[arg(long, value_enum)]
         plan: Plan,
         /// When it ends: a date (its beginning, UTC) or a time as in RFC 3339 [default: never]
@@ -23,7 +23,7 @@ pub enum AccountCommand {
     },
     /// Print what the user has paid for
     Show {
-        /// Whose
+        /// The user id
         #[arg(long)]
         user: String,
     },
@@ -55,7 +55,7 @@ pub enum AccountCommand {
     Erasures,
     /// After restoring a backup: delete the accounts again whose marks are in a file
     EraseAgain {
-        /// What `account erasures` printed
+        /// A file with what `account erasures` printed
         file: PathBuf,
     },
 }

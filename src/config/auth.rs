@@ -60,7 +60,7 @@ pub struct Auth {
     #[arg(long, env = "IRONFLOW_JWT_PROJECT", global = true)]
     pub jwt_project: Option<String>,
     /// Shortest time between two reads of the keys, in milliseconds, however many tokens name a key
-    /// that is not known. A file is read again so often
+    /// that is not known. A file is read again this often
     #[arg(long, env = "IRONFLOW_JWT_REFETCH_INTERVAL_MS", default_value_t = 60_000, global = true,
           value_parser = clap::value_parser!(u64).range(10..))]
     jwt_refetch_interval_ms: u64,

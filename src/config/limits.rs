@@ -24,7 +24,7 @@ pub struct Limits {
     /// Bytes of one message
     #[arg(long, env = "IRONFLOW_MESSAGE_BYTES_MAX", default_value_t = 4 * 1024 * 1024, value_parser = at_least_one(), global = true)]
     pub message_bytes_max: usize,
-    /// Calls under way on one connection
+    /// Calls and watches under way on one connection
     #[arg(
         long,
         env = "IRONFLOW_CONNECTION_STREAMS_MAX",

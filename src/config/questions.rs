@@ -18,13 +18,13 @@ pub enum UserCommand {
 /// Which entity to explain.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct Explain {
-    /// Whose
+    /// The user id
     #[arg(long)]
     pub user: String,
-    /// Its id, a UUID
+    /// The id of the entity, a UUID
     #[arg(long)]
     pub entity: String,
-    /// Its type [default: looked for among those of the catalog]
+    /// The type of the entity [default: looked for among those of the catalog]
     #[arg(long = "type")]
     pub entity_type: Option<String>,
     /// Print one JSON object

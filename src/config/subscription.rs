@@ -60,6 +60,6 @@ pub enum SubscriptionMode {
     Off,
     /// A claim of the token.
     Claim,
-    /// The table `accounts`.
+    /// The operator, by `ironflow-sync account set`.
     Accounts,
 }
