@@ -2,6 +2,8 @@
 
 mod account;
 mod auth;
+mod commands;
+mod database;
 mod demo;
 mod limits;
 mod questions;
@@ -12,10 +14,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
 
-pub use account::AccountCommand;
+pub use account::{AccountCommand, Plan};
 pub use auth::{Auth, Preset, SignatureAlgorithm};
+pub use commands::{CatalogCommand, Command, DeviceCommand, LibraryCommand};
+pub use database::Database;
 pub use demo::{Demo, Side};
 pub use limits::Limits;
 pub use questions::{Explain, Status, UserCommand};
@@ -103,188 +107,6 @@ impl Config {
 pub fn program() -> String {
     let called = std::env::args_os().next().unwrap_or_else(|| NAME.into());
     called.to_string_lossy().into_owned()
-}
-
-/// The subcommands.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum Command {
-    /// Run the service (the default)
-    Serve,
-    /// See sync at work: two devices of one lifter go offline, disagree and agree again, on a database of their own
-    Demo(Demo),
-    /// Bring the database's tables up to date, and stop
-    Migrate,
-    /// Begin a new life of the database after restoring a backup: devices start again, and lose nothing
-    NewEpoch,
-    /// Shared reference data, which everybody reads and only this command writes
-    Library {
-        /// What to do with it
-        #[command(subcommand)]
-        command: LibraryCommand,
-    },
-    /// Which entity types there are, and how their conflicts are settled
-    Catalog {
-        /// What to do with it
-        #[command(subcommand)]
-        command: CatalogCommand,
-    },
-    /// The devices of a user
-    Device {
-        /// What to do with them
-        #[command(subcommand)]
-        command: DeviceCommand,
-    },
-    /// Remove what is older than the catalog's retention keeps, once, and stop
-    Compact {
-        /// Only count what would go
-        #[arg(long)]
-        dry_run: bool,
-    },
-    /// The account of a user: what is paid for; export it, delete it
-    Account {
-        /// What to do with it
-        #[command(subcommand)]
-        command: AccountCommand,
-    },
-    /// Check that everything the service needs is there, and say what to type where it is not
-    Doctor {
-        /// Print one JSON object
-        #[arg(long)]
-        json: bool,
-    },
-    /// Ask the service on --listen for its health: exit code 0 if it serves, for health checks
-    Health,
-    /// How the installation as a whole is doing: instances, database, write rate, conflicts, stuck devices
-    Status(Status),
-    /// What the database knows of one user
-    User {
-        /// What to ask
-        #[command(subcommand)]
-        command: UserCommand,
-    },
-    /// How an entity came to be as it is: every version, losing side and decision, and which device has seen what
-    Explain(Explain),
-    /// Print a token for a user, signed with the service's secret
-    Token {
-        /// The user id the token is for
-        #[arg(long)]
-        user: String,
-        /// How long the token is valid, in hours
-        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u32).range(1..=87_600))]
-        hours: u32,
-    },
-}
-
-/// What to do with the catalog of entity types.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum CatalogCommand {
-    /// Check a catalog: every problem is told with its line, its key and what was expected there
-    Check {
-        /// The catalog, a TOML file
-        file: PathBuf,
-    },
-    /// Print the catalog in effect
-    Show,
-}
-
-/// What can be paid for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Plan {
-    /// Nothing.
-    Free,
-    /// A subscription.
-    Premium,
-}
-
-/// What to do with the devices of a user.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum DeviceCommand {
-    /// List the devices of a user, the one seen last first
-    List {
-        /// The user id
-        #[arg(long)]
-        user: String,
-    },
-    /// Refuse the calls of a device, and end its streams; what it has synced stays
-    Revoke {
-        /// The user id
-        #[arg(long)]
-        user: String,
-        /// The device id
-        #[arg(long)]
-        device: String,
-    },
-    /// Take the revocation of a device back
-    Allow {
-        /// The user id
-        #[arg(long)]
-        user: String,
-        /// The device id
-        #[arg(long)]
-        device: String,
-    },
-}
-
-/// What to do with shared reference data.
-#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
-pub enum LibraryCommand {
-    /// Load a JSON array of objects; unchanged ones are not written again
-    Load {
-        /// The objects, a JSON file
-        file: PathBuf,
-        /// The entity type of the objects
-        #[arg(long = "type")]
-        entity_type: String,
-        /// The key that identifies an object: a UUID, or any text or number to make one from
-        #[arg(long, default_value = "id")]
-        key: String,
-        /// Also delete what the library has and the file has not
-        #[arg(long)]
-        prune: bool,
-    },
-}
-
-/// Where the data is.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Database")]
-pub struct Database {
-    /// A Postgres of your own: postgres://user:password@host/database. Without it, the service runs a
-    /// private one in the data folder
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, global = true)]
-    pub database_url: Option<String>,
-    /// The data folder of the private Postgres [default: /var/lib/ironflow-sync as root, else
-    /// ~/.local/share/ironflow-sync]
-    #[arg(long, env = "IRONFLOW_DATA_DIR", global = true)]
-    data_dir: Option<PathBuf>,
-    /// The folder of the Postgres programs for the private Postgres [default: found by itself]
-    #[arg(long, env = "IRONFLOW_POSTGRES_BIN", global = true)]
-    pub postgres_bin: Option<PathBuf>,
-    /// How many connections to Postgres at most
-    #[arg(long, env = "IRONFLOW_DATABASE_CONNECTIONS_MAX", default_value_t = 16, global = true,
-          value_parser = clap::value_parser!(u16).range(1..=1_000))]
-    pub database_connections_max: u16,
-    #[arg(long, env = "XDG_DATA_HOME", hide = true, global = true)]
-    xdg_data_home: Option<PathBuf>,
-    #[arg(long, env = "HOME", hide = true, global = true)]
-    home: Option<PathBuf>,
-    /// Where Postgres programs are looked for last.
-    #[arg(long, env = "PATH", hide = true, global = true)]
-    pub search_path: Option<String>,
-}
-
-impl Database {
-    /// The data folder: the one asked for, or the usual place for this account.
-    pub fn data_dir(&self) -> PathBuf {
-        if let Some(dir) = &self.data_dir {
-            return dir.clone();
-        }
-        if nix::unistd::geteuid().is_root() {
-            return Path::new("/var/lib").join(NAME);
-        }
-        let data_home = self.xdg_data_home.clone();
-        let home = || self.home.clone().unwrap_or_default().join(".local/share");
-        data_home.unwrap_or_else(home).join(NAME)
-    }
 }
 
 /// Where and how to listen.

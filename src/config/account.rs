@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
-
-use super::Plan;
+use clap::{Subcommand, ValueEnum};
 
 /// What to do with an account.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
@@ -58,4 +56,13 @@ pub enum AccountCommand {
         /// A file with what `account erasures` printed
         file: PathBuf,
     },
+}
+
+/// What can be paid for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Plan {
+    /// Nothing.
+    Free,
+    /// A subscription.
+    Premium,
 }
