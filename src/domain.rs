@@ -1,10 +1,12 @@
 //! What happens to an item, decided without I/O: no clock, no randomness, no SQL, no protobuf.
 //!
-//! Reading order: [`version`], [`clock`] and [`scope`] name the words of the protocol,
-//! [`entity`] is what the server keeps, [`item`] what a device sends, [`decide`] the nine rules for
-//! one item, [`merge`] what becomes of two edits of one thing, [`plan`] a whole batch. [`cursor`]
-//! and [`page`] are how devices read along, [`catalog`] what is known of entity types, [`schema`] what
-//! their data must look like. [`standing`] says who may do what.
+//! Reading order: [`version`], [`clock`] and [`scope`] name the words of the protocol, [`entity`] is what the
+//! server keeps, [`item`] what a device sends. [`decide`] has the nine rules for one item, [`settle`] what a
+//! [`policy`] makes of a conflict, [`merge`] what becomes of two edits of one thing; [`plan`] decides a whole
+//! batch, over its `draft` and the `inbox`, and [`answer`] is what each item is told. [`conflict`] is what is
+//! kept of a conflict, [`resolve`] how a person decides it. [`cursor`] and [`page`] are how devices read along,
+//! [`catalog`] is what is known of entity types, [`schema`] what their data must look like, [`json`], [`number`]
+//! and [`moment`] how it is read. [`standing`] says who may do what, [`erasure`] confirms that an account is to go.
 
 pub mod answer;
 pub mod catalog;
