@@ -1,12 +1,12 @@
-//! All tests of the service, in one binary. Where to look: `accounts` what an operator does with one,
-//! `architecture` the rules of the house, `canaries` what must not be seen, `commands` the program, `containers` its image, `demo` its
-//! demo, `questions` what an operator asks, `refusals` what a newcomer is told when something is wrong, `embedded` the private Postgres, `store`
-//! what lies below gRPC, `grpc` the service as a device sees it, `hostile` requests made to do harm, `sim` whole
-//! histories of devices over the core, `faults` the same over the real service, which is broken meanwhile, `killed`
-//! kill -9 of everything, `library` shared reference data, `logs` what is told of
-//! calls, `metrics` what the service tells of itself,
-//! `docs` pages that are held to what they describe, `examples` the examples, `spans` exported ones (feature `otlp`), `tokens` who may call, `tls`
-//! encryption, towards callers and towards Postgres.
+//! All tests of the service, in one binary. docs/testing.md says what each module shows; in short:
+//!
+//! - The service as a device sees it: `grpc`, `hostile` (requests made to do harm), `tokens` (who may call), `tls`.
+//! - The program as an operator sees it: `commands`, `demo`, `questions`, `accounts`, `library`, `refusals` (what a
+//!   newcomer is told when something is wrong), `logs`, `metrics`, `spans` (with the feature `otlp`), `containers`.
+//! - What lies below: `store`, `embedded` (the private Postgres).
+//! - Whole histories: `sim` (over the core), `faults` (over the real service, which is broken meanwhile), `killed`.
+//! - What must not be seen or used up: `canaries`, `memory`.
+//! - The house: `architecture`, `docs` (pages held to what they describe), `examples`, `fuzz` (the targets' checks).
 
 // The model server shares a file with the unit tests of the core, which call the core so.
 use ironflow_sync::domain;
