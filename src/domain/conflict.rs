@@ -71,16 +71,6 @@ impl Kind {
     }
 }
 
-impl Conflict {
-    /// The older of two possible duplicates.
-    pub fn older(&self) -> Option<EntityKey> {
-        self.kind.older_id().map(|entity_id| EntityKey {
-            entity_id,
-            ..self.key.clone()
-        })
-    }
-}
-
 /// How a conflict was settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Settlement {
@@ -167,6 +157,16 @@ pub struct Conflict {
     pub opened_at: Millis,
     /// Its end; `None` while it is open.
     pub settled: Option<Settled>,
+}
+
+impl Conflict {
+    /// The older of two possible duplicates.
+    pub fn older(&self) -> Option<EntityKey> {
+        self.kind.older_id().map(|entity_id| EntityKey {
+            entity_id,
+            ..self.key.clone()
+        })
+    }
 }
 
 /// What an edit wants its entity to hold, by its meaning: the same for the same content.

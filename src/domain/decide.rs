@@ -8,7 +8,7 @@ use super::entity::{Content, Document, Stored};
 use super::item::{Change, Item, Rejection, RejectionCode};
 use super::policy::Policy;
 use super::scope::DeviceId;
-use super::settle::{Against, Settled, content_json, settle};
+use super::settle::{Against, Ruling, content_json, settle};
 use super::version::Version;
 
 /// How a version came to be written. Kept with the version, so that a replay gets its first answer.
@@ -249,14 +249,14 @@ fn decide_contested(case: &Case<'_>, stored: &Stored) -> Outcome {
         // Rule 9: a true conflict.
         (Change::Put(sent), _, _) => {
             match settle(case.policy, against(case, stored), stored, item, sent) {
-                Settled::Client => write(item, version, Resolution::ClientWon, Rule::Policy),
-                Settled::Server => Outcome::KeptServerCopy(Rule::Policy),
-                Settled::Merged(document) => match item.base.max(version).next() {
+                Ruling::Client => write(item, version, Resolution::ClientWon, Rule::Policy),
+                Ruling::Server => Outcome::KeptServerCopy(Rule::Policy),
+                Ruling::Merged(document) => match item.base.max(version).next() {
                     Some(version) => Outcome::Merge(version, document),
                     None => out_of_versions(),
                 },
-                Settled::AlreadyMerged => Outcome::AlreadyMerged,
-                Settled::Person => Outcome::NeedsUser,
+                Ruling::AlreadyMerged => Outcome::AlreadyMerged,
+                Ruling::Person => Outcome::NeedsUser,
             }
         }
     }

@@ -12,7 +12,7 @@ use super::policy::{OnOverlap, Policy};
 
 /// What a policy makes of a conflict.
 #[derive(Debug, Clone)]
-pub enum Settled {
+pub enum Ruling {
     /// The item as sent.
     Client,
     /// The server's copy as it is.
@@ -51,7 +51,7 @@ pub fn settle(
     stored: &Stored,
     item: &Item,
     sent: &Arc<Document>,
-) -> Settled {
+) -> Ruling {
     let (base, own, later) = match against {
         Against::Base(base) => (base, None, later(item.edit_time, stored.edit_time)),
         // Of two equally late edits of one device the one sent later is the later.
@@ -62,27 +62,27 @@ pub fn settle(
     };
     let (Some(client), Some(server)) = (sent.json(), content_json(&stored.content)) else {
         // Something this reader refuses can be compared with nothing.
-        return Settled::Person;
+        return Ruling::Person;
     };
     match policy {
-        Policy::Ask => Settled::Person,
-        Policy::ServerAuthoritative => Settled::Server,
+        Policy::Ask => Ruling::Person,
+        Policy::ServerAuthoritative => Ruling::Server,
         Policy::LastWriteWins => match later {
-            Later::Client => Settled::Client,
-            Later::Server => Settled::Server,
+            Later::Client => Ruling::Client,
+            Later::Server => Ruling::Server,
         },
         Policy::MergeFields { on_overlap } => match (base, on_overlap) {
             (Some(base), _) => {
                 let Merge { value, overlaps } = three_way(base, client, server, later);
                 match on_overlap {
-                    OnOverlap::Ask if !overlaps.is_empty() => Settled::Person,
+                    OnOverlap::Ask if !overlaps.is_empty() => Ruling::Person,
                     OnOverlap::Ask | OnOverlap::Latest => merged(value, client, server),
                 }
             }
-            (None, OnOverlap::Ask) => Settled::Person,
+            (None, OnOverlap::Ask) => Ruling::Person,
             (None, OnOverlap::Latest) => match later {
-                Later::Client => Settled::Client,
-                Later::Server => Settled::AlreadyMerged,
+                Later::Client => Ruling::Client,
+                Later::Server => Ruling::AlreadyMerged,
             },
         },
         Policy::MergeMax => merged(maximum(own, client, server, later), client, server),
@@ -134,13 +134,13 @@ pub fn later(client: Millis, server: Millis) -> Later {
     }
 }
 
-fn merged(value: Json, client: &Json, server: &Json) -> Settled {
+fn merged(value: Json, client: &Json, server: &Json) -> Ruling {
     if value == *client {
-        Settled::Client
+        Ruling::Client
     } else if value == *server {
-        Settled::AlreadyMerged
+        Ruling::AlreadyMerged
     } else {
-        Settled::Merged(Arc::new(Document::from_json(value)))
+        Ruling::Merged(Arc::new(Document::from_json(value)))
     }
 }
 
