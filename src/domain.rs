@@ -24,6 +24,7 @@ pub mod merge;
 pub mod moment;
 pub mod number;
 pub mod page;
+mod parts;
 pub mod plan;
 pub mod policy;
 pub mod resolve;

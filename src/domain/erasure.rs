@@ -2,11 +2,10 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
 
 use super::clock::Millis;
 use super::cursor::CursorKey;
+use super::parts::{is_tag, tag};
 use super::scope::Scope;
 
 /// How long a confirmation is good for: to read a question and answer it.
@@ -14,9 +13,6 @@ pub const CONFIRMATION_VALID_MS: i64 = 10 * 60 * 1000;
 
 /// What the signature is for. No cursor begins like this, so none is a confirmation.
 const PURPOSE: &[u8] = b"delete account";
-
-/// Bytes of the signature that travel: enough that nobody guesses one.
-const TAG_BYTES: usize = 16;
 
 /// A user's word that their account is to be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +32,8 @@ impl Confirmation {
     /// The confirmation as text, for the account of one scope.
     pub fn encode(self, scope: &Scope, key: &CursorKey) -> String {
         let mut bytes = self.expires.0.to_be_bytes().to_vec();
-        let tag = signer(&bytes, scope, key).finalize().into_bytes();
-        bytes.extend_from_slice(&tag[..TAG_BYTES]);
+        let tag = tag(signed(&bytes, scope), key);
+        bytes.extend_from_slice(&tag);
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
@@ -49,19 +45,13 @@ impl Confirmation {
         let Some((expires, tag)) = bytes.split_first_chunk::<8>() else {
             return false;
         };
-        let signed = signer(expires, scope, key).verify_truncated_left(tag);
-        tag.len() == TAG_BYTES && signed.is_ok() && now.0 < i64::from_be_bytes(*expires)
+        is_tag(tag, signed(expires, scope), key) && now.0 < i64::from_be_bytes(*expires)
     }
 }
 
-/// The signature over a confirmation and whose it is, each part with its length before it.
-fn signer(confirmation: &[u8], scope: &Scope, key: &CursorKey) -> Hmac<Sha256> {
-    let mut mac = Hmac::<Sha256>::new(&key.0.into());
-    for part in [PURPOSE, confirmation, scope.as_str().as_bytes()] {
-        mac.update(&(part.len() as u64).to_be_bytes());
-        mac.update(part);
-    }
-    mac
+/// What is signed: what for, a confirmation, and whose it is.
+fn signed<'a>(confirmation: &'a [u8], scope: &'a Scope) -> [&'a [u8]; 3] {
+    [PURPOSE, confirmation, scope.as_str().as_bytes()]
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::catalog::Catalog;
 use super::clock::{Millis, clock_offset_ms, edit_time};
 use super::entity::{Document, EntityKey, EntityType, MutationId, Stored};
 use super::json::{Json, Violation};
+use super::parts::joined;
 use super::scope::{DeviceId, LABEL_BYTES_MAX, UserId};
 use super::version::Version;
 
@@ -323,8 +324,7 @@ fn derived_mutation(
     entity_id: Uuid,
     sender: &Sender,
 ) -> MutationId {
-    let mut identity = Vec::new();
-    for part in [
+    let parts: [&[u8]; 8] = [
         sender.user.as_str().as_bytes(),
         sender.device.as_str().as_bytes(),
         raw.entity_type.as_bytes(),
@@ -333,12 +333,8 @@ fn derived_mutation(
         &raw.version.to_be_bytes(),
         &raw.timestamp.to_be_bytes(),
         &raw.data,
-    ] {
-        // With its length before it, no part can run into the next.
-        identity.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        identity.extend_from_slice(part);
-    }
-    MutationId(Uuid::new_v5(&DERIVED_MUTATIONS, &identity))
+    ];
+    MutationId(Uuid::new_v5(&DERIVED_MUTATIONS, &joined(parts)))
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::conflict::{Conflict, Kind, Settlement};
 use super::decide::{Resolution, Rule};
 use super::draft::{Draft, Edit};
 use super::entity::{Content, Document, EntityKey, MutationId, Stored};
+use super::parts::joined;
 use super::plan::{BatchContext, Cause, Plan, Reason, Snapshot};
 use super::version::Version;
 
@@ -353,11 +354,5 @@ const DECISIONS: Uuid = Uuid::from_u128(0x52b0_4d1a_77c4_4b0e_8a11_dec1_51c0_0a5
 /// Identifies a decision by all that makes it the same, so that asking again repeats nothing
 /// (promise 4).
 pub fn decision_mutation(parts: &[&[u8]]) -> MutationId {
-    let mut identity = Vec::new();
-    for part in parts {
-        // With its length before it, no part can run into the next.
-        identity.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        identity.extend_from_slice(part);
-    }
-    MutationId(Uuid::new_v5(&DECISIONS, &identity))
+    MutationId(Uuid::new_v5(&DECISIONS, &joined(parts.iter().copied())))
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::clock::Millis;
 use super::entity::MutationId;
 use super::item::RawItem;
+use super::parts::{joined, put};
 
 /// Namespace of the digests of batches (UUID v5). Never change it: a batch that comes again is known by it.
 const BATCHES: Uuid = Uuid::from_u128(0x2f9d_6c40_8b1e_4e0a_9a37_51c4_0de8_76b2);
@@ -64,21 +65,13 @@ impl BatchMark {
 
     /// The mark of a person's decision, which is counted like a batch. A decision is known by its id.
     pub fn of_decision(number: BatchNumber, decision: MutationId) -> Self {
-        let mut identity = Vec::new();
         // No batch looks like this: the items of one have three parts or more.
-        put(&mut identity, b"decision");
-        put(&mut identity, decision.0.as_bytes());
+        let parts: [&[u8]; 2] = [b"decision", decision.0.as_bytes()];
         Self {
             number,
-            digest: Uuid::new_v5(&BATCHES, &identity),
+            digest: Uuid::new_v5(&BATCHES, &joined(parts)),
         }
     }
-}
-
-/// With its length before it, no part can run into the next.
-fn put(identity: &mut Vec<u8>, part: &[u8]) {
-    identity.extend_from_slice(&(part.len() as u64).to_be_bytes());
-    identity.extend_from_slice(part);
 }
 
 /// What is paid for.
