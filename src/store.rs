@@ -12,6 +12,7 @@ mod fault;
 pub mod feed;
 pub mod history;
 pub mod inbox;
+mod library;
 pub mod migrations;
 pub mod overview;
 pub mod page;
@@ -19,6 +20,7 @@ pub mod reach;
 pub mod retention;
 mod session;
 pub mod standing;
+mod state;
 mod tls;
 
 use std::sync::Arc;

@@ -439,7 +439,7 @@ fn every_statement_is_alone_in_its_file_and_names_its_scope() {
         "share_registry.sql",
         "new_epoch.sql",
         "notify.sql",
-        "read_state.sql",
+        "read_cursor_key.sql",
         "begin_migration.sql",
         "create_migrations.sql",
         "lock_migrations.sql",

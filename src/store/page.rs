@@ -6,10 +6,8 @@ use uuid::Uuid;
 
 use super::Store;
 use super::columns::{millis, ordinal, parsed, revision, unexpected, version};
-use super::session::Behalf;
 use super::standing::{READ_STANDING, standing};
 use crate::domain::clock::Millis;
-use crate::domain::cursor::CursorKey;
 use crate::domain::entity::{Document, EntityKey, EntityType};
 use crate::domain::page::{LaneRead, PageQuery};
 use crate::domain::scope::{DeviceId, Scope};
@@ -18,9 +16,6 @@ use crate::domain::version::{Revision, Version};
 use crate::error::Fault;
 
 const READ_PAGE: &str = include_str!("sql/read_page.sql");
-const READ_STATE: &str = include_str!("sql/read_state.sql");
-const NEW_EPOCH: &str = include_str!("sql/new_epoch.sql");
-const LIST_ENTITIES: &str = include_str!("sql/list_entities.sql");
 
 /// How much a page may hold, and cost.
 #[derive(Debug, Clone, Copy)]
@@ -127,36 +122,6 @@ impl Store {
         let [rows, who] = session.ask(reader.scope, questions).await?;
         let who = who.first().ok_or_else(|| unexpected("revoked_at"))?;
         page(&rows, lanes.len(), limits, standing(who)?)
-    }
-
-    /// The key that signs the cursors of this database.
-    pub async fn cursor_key(&self) -> Result<CursorKey, Fault> {
-        let rows = self.ask(Behalf::Keeper, READ_STATE, &[]).await?;
-        let row = rows.first().ok_or_else(|| unexpected("cursor_key"))?;
-        let key: &[u8] = row.try_get("cursor_key")?;
-        key.try_into()
-            .map(CursorKey)
-            .map_err(|_| unexpected("cursor_key"))
-    }
-
-    /// Begins a new life of the database: every cursor given out before answers CURSOR_RESET.
-    pub async fn new_epoch(&self) -> Result<Uuid, Fault> {
-        let owner = self.owner().await?;
-        let row = owner.query_one(NEW_EPOCH, &[]).await?;
-        Ok(row.try_get("epoch")?)
-    }
-
-    /// The ids of the live entities of one type.
-    pub async fn list_entities(
-        &self,
-        scope: &Scope,
-        entity_type: &EntityType,
-    ) -> Result<Vec<Uuid>, Fault> {
-        let parameters: [&(dyn ToSql + Sync); 2] = [&scope.as_str(), &entity_type.as_str()];
-        let rows = self.ask(scope, LIST_ENTITIES, &parameters).await?;
-        rows.iter()
-            .map(|row| Ok(row.try_get("entity_id")?))
-            .collect()
     }
 }
 
