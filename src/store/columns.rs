@@ -5,7 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio_postgres::Row;
 
 use crate::domain::clock::Millis;
-use crate::domain::decide::Resolution;
+use crate::domain::decide::{Resolution, Rule};
+use crate::domain::entity::{EntityKey, EntityType};
+use crate::domain::plan::Cause;
 use crate::domain::version::{Revision, Version};
 use crate::error::Fault;
 
@@ -56,8 +58,26 @@ pub(super) fn unexpected(column: &str) -> Fault {
     Fault::Defect(format!("unexpected value in column {column}"), None)
 }
 
+/// The entity a row is about.
+pub(super) fn entity_key(row: &Row) -> Result<EntityKey, Fault> {
+    Ok(EntityKey {
+        entity_type: parsed(row, "entity_type", EntityType::new)?,
+        entity_id: row.try_get("entity_id")?,
+    })
+}
+
+/// The rule that decided; `None`: there was none, or it was not kept yet.
+pub(super) fn rule(row: &Row) -> Result<Option<Rule>, Fault> {
+    let number: Option<i16> = row.try_get("rule")?;
+    Ok(number.and_then(Rule::of_number))
+}
+
 pub(super) fn resolution(name: &str) -> Option<Resolution> {
     Resolution::ALL
         .into_iter()
         .find(|resolution| resolution.name() == name)
+}
+
+pub(super) fn cause(name: &str) -> Option<Cause> {
+    Cause::ALL.into_iter().find(|cause| cause.name() == name)
 }

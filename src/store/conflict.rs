@@ -3,32 +3,27 @@
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::columns::{millis, parsed, version};
+use super::columns::{entity_key, millis, parsed, rule, version};
 use crate::domain::conflict::{Conflict, ConflictId, Kind, Settled, Settlement};
-use crate::domain::decide::Rule;
-use crate::domain::entity::{EntityKey, EntityType, MutationId};
+use crate::domain::entity::MutationId;
 use crate::domain::scope::DeviceId;
 use crate::error::Fault;
 
 /// A row with all columns of `conflicts`.
 pub(super) fn conflict(row: &Row) -> Result<Conflict, Fault> {
     let other: Option<Uuid> = row.try_get("other_id")?;
-    let rule: Option<i16> = row.try_get("rule")?;
     Ok(Conflict {
         id: ConflictId(row.try_get("conflict_id")?),
         kind: match other {
             Some(of) => Kind::Duplicate { of },
             None => Kind::Edit,
         },
-        key: EntityKey {
-            entity_type: parsed(row, "entity_type", EntityType::new)?,
-            entity_id: row.try_get("entity_id")?,
-        },
+        key: entity_key(row)?,
         device: parsed(row, "device_id", DeviceId::new)?,
         mutation: MutationId(row.try_get("mutation_id")?),
         base: version(row, "base_version")?,
         server_version: version(row, "server_version")?,
-        rule: rule.and_then(Rule::of_number),
+        rule: rule(row)?,
         policy: row.try_get("policy")?,
         asked: row.try_get("asked")?,
         opened_at: millis(row, "opened_at")?,

@@ -5,7 +5,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::Store;
-use super::columns::{millis, parsed, resolution, revision, version};
+use super::columns::{cause, millis, parsed, resolution, revision, rule, version};
 use super::inbox::labelled;
 use crate::domain::clock::Millis;
 use crate::domain::conflict::{Conflict, ConflictId};
@@ -150,8 +150,6 @@ impl Store {
 }
 
 fn explained_version(row: &Row) -> Result<ExplainedVersion, Fault> {
-    let cause = |name: &str| Cause::ALL.into_iter().find(|cause| cause.name() == name);
-    let rule: Option<i16> = row.try_get("rule")?;
     Ok(ExplainedVersion {
         version: version(row, "version")?,
         revision: revision(row, "revision")?,
@@ -165,7 +163,7 @@ fn explained_version(row: &Row) -> Result<ExplainedVersion, Fault> {
         mutation: MutationId(row.try_get("mutation_id")?),
         resolution: parsed(row, "resolution", resolution)?,
         cause: parsed(row, "cause", cause)?,
-        rule: rule.and_then(Rule::of_number),
+        rule: rule(row)?,
         policy: row.try_get("policy")?,
     })
 }

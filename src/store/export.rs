@@ -8,22 +8,24 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::Store;
-use super::columns::{millis, parsed, resolution, revision, unexpected, version};
+use super::columns::{
+    cause, entity_key, millis, optional_millis, parsed, resolution, revision, rule, unexpected,
+    version,
+};
 use super::conflict::conflict;
-use super::device::known_device;
+use super::device::{KnownDevice, known_device};
 use super::inbox::{LabelledSide, side};
 use super::session::Parameters;
 use super::standing::subscription;
 use crate::domain::clock::Millis;
 use crate::domain::conflict::Conflict;
 use crate::domain::decide::{Resolution, Rule};
-use crate::domain::entity::{Document, EntityKey, EntityType, MutationId};
+use crate::domain::entity::{Document, EntityKey, MutationId};
 use crate::domain::plan::Cause;
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::standing::Subscription;
 use crate::domain::version::{Revision, Version};
 use crate::error::{CallError, Fault};
-use crate::store::device::KnownDevice;
 
 const COUNT_ACCOUNT: &str = include_str!("sql/count_account.sql");
 const EXPORT_DEVICES: &str = include_str!("sql/export_devices.sql");
@@ -306,13 +308,8 @@ fn exported_device(row: &Row) -> Result<ExportedDevice, Fault> {
 
 fn exported_version(row: &Row) -> Result<ExportedVersion, Fault> {
     let data: Option<String> = row.try_get("data")?;
-    let cause = |name: &str| Cause::ALL.into_iter().find(|cause| cause.name() == name);
-    let rule: Option<i16> = row.try_get("rule")?;
     Ok(ExportedVersion {
-        key: EntityKey {
-            entity_type: parsed(row, "entity_type", EntityType::new)?,
-            entity_id: row.try_get("entity_id")?,
-        },
+        key: entity_key(row)?,
         version: version(row, "version")?,
         revision: revision(row, "revision")?,
         deleted: row.try_get("deleted")?,
@@ -323,7 +320,7 @@ fn exported_version(row: &Row) -> Result<ExportedVersion, Fault> {
         mutation: MutationId(row.try_get("mutation_id")?),
         resolution: parsed(row, "resolution", resolution)?,
         cause: parsed(row, "cause", cause)?,
-        rule: rule.and_then(Rule::of_number),
+        rule: rule(row)?,
         policy: row.try_get("policy")?,
         current: None,
     })
@@ -331,12 +328,11 @@ fn exported_version(row: &Row) -> Result<ExportedVersion, Fault> {
 
 fn current_only(row: &Row) -> Result<CurrentOnly, Fault> {
     let base: Option<i32> = row.try_get("base_version")?;
-    let began_at: Option<std::time::SystemTime> = row.try_get("began_at")?;
     Ok(CurrentOnly {
         created_at: millis(row, "created_at")?,
         base: base.and_then(Version::new),
         foreign_version: version(row, "foreign_version")?,
         clock_offset_ms: row.try_get("clock_offset_ms")?,
-        began_at: began_at.map(|_| millis(row, "began_at")).transpose()?,
+        began_at: optional_millis(row, "began_at")?,
     })
 }

@@ -5,7 +5,9 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::Store;
-use super::columns::{millis, parsed, resolution, revision, unexpected, version};
+use super::columns::{
+    cause, entity_key, millis, parsed, resolution, revision, rule, unexpected, version,
+};
 use crate::domain::clock::Millis;
 use crate::domain::conflict::ConflictId;
 use crate::domain::decide::{Resolution, Rule};
@@ -244,13 +246,11 @@ fn history_entry(row: &Row) -> Result<HistoryEntry, Fault> {
 }
 
 fn version_kind(row: &Row) -> Result<EntryKind, Fault> {
-    let cause = |name: &str| Cause::ALL.into_iter().find(|cause| cause.name() == name);
-    let rule: Option<i16> = row.try_get("rule")?;
     Ok(EntryKind::Version {
         current: row.try_get("current")?,
         resolution: parsed(row, "resolution", resolution)?,
         cause: parsed(row, "cause", cause)?,
-        rule: rule.and_then(Rule::of_number),
+        rule: rule(row)?,
         policy: row.try_get("policy")?,
     })
 }
@@ -259,10 +259,7 @@ fn deleted_entity(row: &Row) -> Result<DeletedEntity, Fault> {
     let last_version: Option<i32> = row.try_get("last_version")?;
     let last_data: Option<String> = row.try_get("last_data")?;
     Ok(DeletedEntity {
-        key: EntityKey {
-            entity_type: parsed(row, "entity_type", EntityType::new)?,
-            entity_id: row.try_get("entity_id")?,
-        },
+        key: entity_key(row)?,
         version: version(row, "version")?,
         device: parsed(row, "device_id", DeviceId::new)?,
         device_label: row.try_get("device_label")?,

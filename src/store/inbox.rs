@@ -7,7 +7,7 @@ use tokio_postgres::types::ToSql;
 
 use super::Store;
 use super::batch::{READ_ENTITIES, content, stored};
-use super::columns::{millis, optional_millis, parsed, revision, unexpected, version};
+use super::columns::{entity_key, millis, optional_millis, parsed, revision, unexpected, version};
 use super::conflict::conflict;
 use super::session::Behalf;
 use crate::domain::clock::Millis;
@@ -219,10 +219,7 @@ pub(super) fn labelled(row: &Row) -> Result<(Conflict, Option<String>), Fault> {
 pub(super) fn side(row: &Row) -> Result<LabelledSide, Fault> {
     let data: Option<String> = row.try_get("data")?;
     let side = LosingSide {
-        key: EntityKey {
-            entity_type: parsed(row, "entity_type", EntityType::new)?,
-            entity_id: row.try_get("entity_id")?,
-        },
+        key: entity_key(row)?,
         mutation: MutationId(row.try_get("mutation_id")?),
         conflict: ConflictId(row.try_get("conflict_id")?),
         device: parsed(row, "device_id", DeviceId::new)?,

@@ -5,10 +5,10 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::Store;
-use super::columns::{millis, ordinal, parsed, revision, unexpected, version};
+use super::columns::{entity_key, millis, ordinal, parsed, revision, unexpected, version};
 use super::standing::{READ_STANDING, standing};
 use crate::domain::clock::Millis;
-use crate::domain::entity::{Document, EntityKey, EntityType};
+use crate::domain::entity::{Document, EntityKey};
 use crate::domain::page::{LaneRead, PageQuery};
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::standing::Standing;
@@ -166,10 +166,7 @@ fn page(
 fn entity(row: &Row) -> Result<Entity, Fault> {
     let data: Option<String> = row.try_get("data")?;
     Ok(Entity {
-        key: EntityKey {
-            entity_type: parsed(row, "entity_type", EntityType::new)?,
-            entity_id: row.try_get("entity_id")?,
-        },
+        key: entity_key(row)?,
         document: data.map(Document::from_store),
         version: version(row, "version")?,
         device: parsed(row, "device_id", DeviceId::new)?,

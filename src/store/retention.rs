@@ -9,7 +9,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::Store;
-use super::columns::{parsed, system_time, version};
+use super::columns::{entity_key, parsed, system_time, version};
 use super::session::Behalf;
 use crate::domain::clock::Millis;
 use crate::domain::entity::{EntityKey, EntityType};
@@ -200,10 +200,7 @@ impl Store {
             last: None,
         };
         for row in &rows {
-            let key = EntityKey {
-                entity_type: parsed(row, "entity_type", EntityType::new)?,
-                entity_id: row.try_get("entity_id")?,
-            };
+            let key = entity_key(row)?;
             let version = version(row, "version")?;
             page.last = Some(VersionPlace {
                 updated_at: row.try_get("updated_at")?,
