@@ -23,6 +23,7 @@ pub mod auth;
 pub mod commands;
 pub mod config;
 pub mod connections;
+mod der;
 pub mod domain;
 pub mod erasure;
 pub mod error;

@@ -10,7 +10,7 @@ const FILE_LINES_MAX: usize = 400;
 
 /// Which modules of the crate each module may name. Everybody may name `domain` and `error`;
 /// `domain` names nobody.
-const IMPORTS: [(&str, &[&str]); 29] = [
+const IMPORTS: [(&str, &[&str]); 30] = [
     ("admission", &[]),
     ("places", &[]),
     ("domain", &[]),
@@ -19,11 +19,12 @@ const IMPORTS: [(&str, &[&str]); 29] = [
     ("auth", &[]),
     ("config", &[]),
     ("connections", &[]),
+    ("der", &[]),
     ("keyring", &["auth", "config"]),
     ("telemetry", &["config", "trace"]),
-    ("tls", &["config"]),
+    ("tls", &["config", "der"]),
     ("postgres", &[]),
-    ("store", &[]),
+    ("store", &["der"]),
     ("feed", &["store"]),
     ("presence", &["store"]),
     ("status", &["store"]),

@@ -1,30 +1,26 @@
 //! TLS to Postgres: what is checked of the server, and the channel that tokens of its password exchange
 //! are bound to.
 
+mod lenient;
+mod stream;
+
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::aws_lc_rs::default_provider;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{AlgorithmIdentifier, CertificateDer, ServerName, UnixTime, alg_id};
-use rustls::server::ParsedCertificate;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore,
-    SignatureScheme,
-};
-use sha2::{Digest, Sha256, Sha384, Sha512};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{CertificateError, ClientConfig, OtherError, RootCertStore};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio_postgres::tls::{ChannelBinding, MakeTlsConnect, TlsConnect, TlsStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_rustls::TlsConnector;
+
+use lenient::Lenient;
+use stream::Encrypted;
 
 use super::address::AddressError;
 
@@ -257,150 +253,5 @@ where
                 Err(error) => Err(setup.explain(host, error)),
             }
         })
-    }
-}
-
-/// A connection with TLS around it.
-pub(super) struct Encrypted<S>(tokio_rustls::client::TlsStream<S>);
-
-impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream for Encrypted<S> {
-    fn channel_binding(&self) -> ChannelBinding {
-        let certificates = self.0.get_ref().1.peer_certificates();
-        let hash = certificates.and_then(|all| end_point(all.first()?));
-        hash.map_or_else(ChannelBinding::none, ChannelBinding::tls_server_end_point)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Encrypted<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
-    }
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Encrypted<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, buffer)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
-    }
-}
-
-/// What binds a password exchange to this connection (RFC 5929, `tls-server-end-point`): the certificate's
-/// hash, by the function it was signed with. `None` for signatures that have no such function or one we do
-/// not know; the exchange then goes on unbound, unless `channel_binding=require`.
-fn end_point(certificate: &CertificateDer<'_>) -> Option<Vec<u8>> {
-    const SHA_256: [AlgorithmIdentifier; 3] = [
-        alg_id::RSA_PKCS1_SHA256,
-        alg_id::RSA_PSS_SHA256,
-        alg_id::ECDSA_SHA256,
-    ];
-    const SHA_384: [AlgorithmIdentifier; 3] = [
-        alg_id::RSA_PKCS1_SHA384,
-        alg_id::RSA_PSS_SHA384,
-        alg_id::ECDSA_SHA384,
-    ];
-    const SHA_512: [AlgorithmIdentifier; 3] = [
-        alg_id::RSA_PKCS1_SHA512,
-        alg_id::RSA_PSS_SHA512,
-        alg_id::ECDSA_SHA512,
-    ];
-    let (fields, _) = element(certificate)?;
-    let (_signed, behind) = element(fields)?;
-    let (signature, _) = element(behind)?;
-    let is_one_of = |known: &[AlgorithmIdentifier]| known.iter().any(|one| **one == *signature);
-    if is_one_of(&SHA_256) {
-        Some(Sha256::digest(certificate).to_vec())
-    } else if is_one_of(&SHA_384) {
-        Some(Sha384::digest(certificate).to_vec())
-    } else if is_one_of(&SHA_512) {
-        Some(Sha512::digest(certificate).to_vec())
-    } else {
-        None
-    }
-}
-
-/// The contents of the first element of a DER text, and what is behind it.
-fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
-    const LONG: u8 = 0x80; // the other bits count the bytes of the length
-    let (&first, rest) = der.get(1..)?.split_first()?;
-    if first & LONG == 0 {
-        return rest.split_at_checked(first.into());
-    }
-    let (length, rest) = rest.split_at_checked((first & !LONG).into())?;
-    let length = length.iter().try_fold(0usize, |length, byte| {
-        Some(length.checked_mul(256)? + usize::from(*byte))
-    })?;
-    rest.split_at_checked(length)
-}
-
-/// Checks less than the library would: an authority without the name (`verify-ca`), or nothing (`require`),
-/// not even that the certificate is of a kind the library can read.
-#[derive(Debug)]
-struct Lenient {
-    roots: Option<RootCertStore>,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for Lenient {
-    fn verify_server_cert(
-        &self,
-        certificate: &CertificateDer<'_>,
-        chain: &[CertificateDer<'_>],
-        _name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        if let Some(roots) = &self.roots {
-            let certificate = ParsedCertificate::try_from(certificate)?;
-            let known = self.provider.signature_verification_algorithms.all;
-            verify_server_cert_signed_by_trust_anchor(&certificate, roots, chain, now, known)?;
-        }
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.roots.is_none() {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        let known = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, known)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        if self.roots.is_none() {
-            return Ok(HandshakeSignatureValid::assertion());
-        }
-        let known = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, known)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
     }
 }

@@ -1,5 +1,6 @@
 //! Until when a certificate is valid: the few bytes of it that say so.
 
+use crate::der::element;
 use crate::domain::clock::Millis;
 use crate::domain::moment::date_or_moment;
 
@@ -26,23 +27,10 @@ pub(super) fn not_after(certificate: &[u8]) -> Option<Millis> {
     time(end)?.0
 }
 
-/// What is in an element of DER, and what is behind it.
+/// What is in the first element, which has this tag, and what is behind it.
 fn inside(bytes: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (first, rest) = bytes.split_first()?;
-    let (length, rest) = rest.split_first()?;
-    let (length, rest) = match length {
-        0..=0x7f => (usize::from(*length), rest),
-        // The length is in so many bytes; no certificate needs more than three.
-        0x81..=0x83 => {
-            let (digits, rest) = rest.split_at_checked(usize::from(length & 0x7f))?;
-            let length = digits
-                .iter()
-                .fold(0, |sum, digit| (sum << 8) | usize::from(*digit));
-            (length, rest)
-        }
-        _ => return None,
-    };
-    (*first == tag).then(|| rest.split_at_checked(length))?
+    let first = element(bytes).filter(|first| first.tag == tag)?;
+    Some((first.contents, first.rest))
 }
 
 /// A time, and what is behind it.
