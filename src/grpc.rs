@@ -1,6 +1,5 @@
 //! The only place with protobuf: check, call, map.
 
-mod account;
 pub mod admission;
 pub mod authn;
 mod batch;
@@ -11,6 +10,7 @@ mod export;
 pub mod gate;
 mod history;
 mod inbox;
+mod info;
 pub mod metered;
 mod status;
 pub mod sync;

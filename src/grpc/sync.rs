@@ -8,7 +8,6 @@ use futures_util::stream::{Stream, StreamExt};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
-use super::account::{server_info_response, status_response};
 use super::admission::weigh;
 use super::authn::caller;
 use super::batch::{device_id, echoes, push_request, sync_response};
@@ -23,6 +22,7 @@ use super::inbox::{
     conflict_id, conflict_page, conflict_query, inspection, resolve_request, resolve_response,
     unknown_conflict,
 };
+use super::info::{server_info_response, status_response};
 use super::proto;
 use super::proto::sync_service_server::SyncService;
 use super::status::reported;

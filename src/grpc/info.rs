@@ -1,4 +1,4 @@
-//! Status and server info, as messages.
+//! How an account is doing, and what the server is and allows, as messages.
 
 use std::time::Duration;
 
