@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::domain::conflict::{Conflict, Kind};
+use crate::domain::conflict::Conflict;
 use crate::domain::decide::Rule;
 use crate::domain::entity::Document;
 use crate::domain::standing::Subscription;
@@ -214,17 +214,13 @@ fn side_line(exported: &LabelledSide) -> Result<SideLine<'_>, serde_json::Error>
 }
 
 fn conflict_line(conflict: &Conflict) -> ConflictLine<'_> {
-    let (kind, older) = match conflict.kind {
-        Kind::Edit => ("edit", None),
-        Kind::Duplicate { of } => ("duplicate", Some(of.to_string())),
-    };
     let settled = conflict.settled.as_ref();
     ConflictLine {
         conflict_id: conflict.id.0.to_string(),
-        kind,
+        kind: conflict.kind.name(),
         entity_type: conflict.key.entity_type.as_str(),
         entity_id: conflict.key.entity_id.to_string(),
-        possible_duplicate_of: older,
+        possible_duplicate_of: conflict.kind.older_id().map(|id| id.to_string()),
         open: settled.is_none(),
         device_id: conflict.device.as_str(),
         base_version: conflict.base.number(),

@@ -14,7 +14,7 @@ use crate::store::Store;
 
 /// What is wrong with a subscription.
 #[derive(Debug, ThisError, PartialEq, Eq)]
-pub(super) enum AccountError {
+pub(super) enum SubscriptionError {
     #[error(
         "--until: expected a date like 2027-01-31, or a time like 2027-01-31T18:00:00Z, got {0:?}"
     )]
@@ -24,7 +24,7 @@ pub(super) enum AccountError {
 }
 
 /// The subscription a command asks for, if it does.
-pub(super) fn wish(command: &AccountCommand) -> Result<Option<Subscription>, AccountError> {
+pub(super) fn wish(command: &AccountCommand) -> Result<Option<Subscription>, SubscriptionError> {
     match command {
         AccountCommand::Set { plan, until, .. } => subscription(*plan, until.as_deref()).map(Some),
         AccountCommand::Show { .. }
@@ -53,12 +53,12 @@ pub(super) async fn run(
     Ok(())
 }
 
-fn subscription(plan: Plan, until: Option<&str>) -> Result<Subscription, AccountError> {
-    let expected = |text: &str| AccountError::Until(text.to_owned());
+fn subscription(plan: Plan, until: Option<&str>) -> Result<Subscription, SubscriptionError> {
+    let expected = |text: &str| SubscriptionError::Until(text.to_owned());
     let until = until.map(|text| date_or_moment(text).ok_or_else(|| expected(text)));
     match (plan, until.transpose()?) {
         (Plan::Free, None) => Ok(Subscription::Free),
-        (Plan::Free, Some(_)) => Err(AccountError::FreeUntil),
+        (Plan::Free, Some(_)) => Err(SubscriptionError::FreeUntil),
         (Plan::Premium, until) => Ok(Subscription::Premium { until }),
     }
 }
@@ -96,7 +96,11 @@ mod tests {
                 Some("2027-01-01T01:00:00+01:00"),
                 at(1_798_761_600_000),
             ),
-            (Plan::Free, Some("2027-01-01"), Err(AccountError::FreeUntil)),
+            (
+                Plan::Free,
+                Some("2027-01-01"),
+                Err(SubscriptionError::FreeUntil),
+            ),
         ] {
             assert_eq!(subscription(plan, until), expected, "{plan:?} {until:?}");
         }
@@ -109,7 +113,7 @@ mod tests {
             "01.02.2027",
             "1798761600",
         ] {
-            let expected = Err(AccountError::Until(text.to_owned()));
+            let expected = Err(SubscriptionError::Until(text.to_owned()));
             assert_eq!(subscription(Plan::Premium, Some(text)), expected, "{text}");
         }
     }
