@@ -7,6 +7,7 @@ mod changes;
 pub mod codec;
 pub mod edge;
 mod export;
+mod fields;
 pub mod gate;
 mod history;
 mod inbox;

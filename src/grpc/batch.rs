@@ -1,5 +1,6 @@
 //! Pushing, between the messages of the wire and the types of the domain.
 
+use super::fields::{batch_number, device_id};
 use super::proto;
 use crate::auth::Caller;
 use crate::config::Limits;
@@ -138,25 +139,6 @@ fn device(
         (Ok(device), Ok(number)) if problems.is_empty() => Ok((device, info, number)),
         _ => Err(Refusal::Invalid(problems)),
     }
-}
-
-/// How many batches a device has made; 0: it does not count them.
-pub(super) fn batch_number(number: i64) -> Result<Option<BatchNumber>, FieldProblem> {
-    match number {
-        0 => Ok(None),
-        number => BatchNumber::new(number).map(Some).ok_or(FieldProblem {
-            field: "batch_number",
-            expected: "0 or more",
-        }),
-    }
-}
-
-/// The device that calls.
-pub(super) fn device_id(text: &str) -> Result<DeviceId, FieldProblem> {
-    DeviceId::new(text).ok_or(FieldProblem {
-        field: "device_id",
-        expected: "1-128 bytes without NUL",
-    })
 }
 
 fn raw_item(item: proto::SyncItem) -> RawItem {

@@ -1,7 +1,7 @@
 //! Pulling and watching, between the messages of the wire and the types of the domain.
 
-use super::batch::{batch_number, device_id};
 use super::edge::now;
+use super::fields::{batch_number, device_id};
 use super::inbox::conflict_message;
 use super::proto::{self, watch_response};
 use crate::auth::Caller;

@@ -1,12 +1,15 @@
 //! Histories and the recycle bin, between the messages of the wire and the types of the domain.
 
-use super::batch::{batch_number, bytes, device_id, written_resolution};
+use super::batch::{bytes, written_resolution};
 use super::edge::now;
-use super::inbox::{any_type, copy_message, page_size, revision, revision_token, seen, token};
+use super::fields::{
+    any_type, batch_number, device_id, entity_key, page_size, revision, revision_token, seen, token,
+};
+use super::inbox::copy_message;
 use super::proto::{self, restore_version_request};
 use crate::auth::Caller;
 use crate::domain::decide::Rule;
-use crate::domain::entity::{EntityKey, EntityType, MutationId};
+use crate::domain::entity::MutationId;
 use crate::domain::item::uuid;
 use crate::domain::scope::Scope;
 use crate::domain::standing::Gate;
@@ -94,27 +97,6 @@ fn refusal(
 ) -> Refusal {
     let key = key.into_iter().flatten();
     Refusal::Invalid(key.chain(others.into_iter().flatten()).collect())
-}
-
-fn entity_key(entity_type: &str, entity_id: &str) -> Result<EntityKey, Vec<FieldProblem>> {
-    let entity_type = EntityType::new(entity_type).ok_or(FieldProblem {
-        field: "entity_type",
-        expected: "a name of 1-64 lower-case letters, digits and underscores",
-    });
-    let entity_id = uuid(entity_id).ok_or(FieldProblem {
-        field: "entity_id",
-        expected: "a UUID with hyphens",
-    });
-    match (entity_type, entity_id) {
-        (Ok(entity_type), Ok(entity_id)) => Ok(EntityKey {
-            entity_type,
-            entity_id,
-        }),
-        (entity_type, entity_id) => Err([entity_type.err(), entity_id.err()]
-            .into_iter()
-            .flatten()
-            .collect()),
-    }
 }
 
 fn source(source: Option<restore_version_request::Source>) -> Result<Source, FieldProblem> {

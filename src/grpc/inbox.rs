@@ -4,60 +4,25 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::batch::{batch_number, bytes, device_id};
+use super::batch::bytes;
 use super::edge::now;
+use super::fields::{
+    any_type, batch_number, device_id, page_size, revision, revision_token, seen, token,
+};
 use super::proto;
 use crate::auth::Caller;
 use crate::config::Limits;
 use crate::domain::answer::ServerCopy;
 use crate::domain::conflict::{Conflict, ConflictId, Kind, Settlement};
 use crate::domain::decide::Rule;
-use crate::domain::entity::EntityType;
 use crate::domain::item::untyped_document;
 use crate::domain::resolve::{Choice, ResolveStatus};
 use crate::domain::scope::Scope;
 use crate::domain::standing::Gate;
-use crate::domain::version::{Revision, Version};
 use crate::error::{FieldProblem, Refusal};
 use crate::inbox::Inspection;
 use crate::push::resolve::{ResolveRequest, ResolveResponse};
 use crate::store::inbox::{ConflictPage, ConflictQuery, LabelledSide};
-
-/// Entries on a page of the inbox, of a history or of the recycle bin if the caller does not say, and at
-/// most.
-const PAGE_SIZE_DEFAULT: i32 = 100;
-const PAGE_SIZE_MAX: i32 = 500;
-
-/// How many entries a page has at most.
-pub(super) fn page_size(asked: i32) -> Result<i64, FieldProblem> {
-    match asked {
-        0 => Ok(PAGE_SIZE_DEFAULT.into()),
-        1.. => Ok(asked.min(PAGE_SIZE_MAX).into()),
-        _ => Err(FieldProblem {
-            field: "page_size",
-            expected: "0 or more",
-        }),
-    }
-}
-
-/// A type to look for; empty: any.
-pub(super) fn any_type(text: &str) -> Result<Option<EntityType>, FieldProblem> {
-    match text {
-        "" => Ok(None),
-        text => EntityType::new(text).map(Some).ok_or(FieldProblem {
-            field: "entity_type",
-            expected: "a name of 1-64 lower-case letters, digits and underscores, or nothing",
-        }),
-    }
-}
-
-/// A version the person saw.
-pub(super) fn seen(field: &'static str, number: i32) -> Result<Version, FieldProblem> {
-    Version::new(number).ok_or(FieldProblem {
-        field,
-        expected: "a version, 0 or more",
-    })
-}
 
 /// Checks a request for a page of conflicts.
 pub(super) fn conflict_query(
@@ -92,43 +57,6 @@ pub(super) fn conflict_query(
                 .collect(),
         )),
     }
-}
-
-/// A place that a page token names; nothing: `None`. Only the very text that this server writes for it
-/// will do.
-///
-/// A token holds nothing but a place in the order of what is listed: whose it is, is said by the caller's
-/// bearer token alone, so no page token reaches another user's data (promise 10).
-pub(super) fn token<T>(
-    text: &str,
-    read: impl FnOnce(&str) -> Option<T>,
-    write: impl FnOnce(&T) -> String,
-) -> Result<Option<T>, FieldProblem> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let place = Some(text).filter(|text| text.len() <= TOKEN_BYTES_MAX);
-    match place.and_then(read) {
-        Some(place) if write(&place) == text => Ok(Some(place)),
-        Some(_) | None => Err(FieldProblem {
-            field: "page_token",
-            expected: "what the last answer gave, or nothing",
-        }),
-    }
-}
-
-/// No token of ours is longer: ten digits, a point and a UUID.
-const TOKEN_BYTES_MAX: usize = 47;
-
-/// A place in an order of changes.
-pub(super) fn revision(text: &str) -> Option<Revision> {
-    let number: i64 = text.parse().ok()?;
-    (number > 0).then(|| Revision::new(number))
-}
-
-/// How a page token writes it.
-pub(super) fn revision_token(revision: &Revision) -> String {
-    revision.number().to_string()
 }
 
 /// A page of conflicts, as a message.

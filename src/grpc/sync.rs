@@ -10,10 +10,11 @@ use tonic::{Request, Response, Status};
 
 use super::admission::weigh;
 use super::authn::caller;
-use super::batch::{device_id, echoes, push_request, sync_response};
+use super::batch::{echoes, push_request, sync_response};
 use super::changes::{as_pull, pull_request, pull_response, watch_response};
 use super::edge::now;
 use super::export::{deleted, export_response, offered};
+use super::fields::device_id;
 use super::gate::Gatekeeper;
 use super::history::{
     deleted_page, deleted_query, history_page, history_request, restore_request, restore_response,
