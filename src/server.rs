@@ -1,5 +1,8 @@
 //! Composition: the services, what stands around them, and an orderly end.
 
+mod beside;
+mod health;
+
 use std::future::Future;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -16,9 +19,11 @@ use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, TcpIncoming};
 use tonic_health::ServingStatus;
-use tonic_health::server::HealthReporter;
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, Any, CorsLayer};
+
+use beside::Beside;
+use health::report_health;
 
 use crate::admission::{Admission, AdmissionRules};
 use crate::config::{Config, Limits};
@@ -28,11 +33,11 @@ use crate::erasure::Erasing;
 use crate::feed::{Feed, FeedOptions};
 use crate::grpc::admission::Limited;
 use crate::grpc::authn::Authenticated;
-use crate::grpc::edge::{self, EdgeLayer};
+use crate::grpc::edge::EdgeLayer;
 use crate::grpc::gate::Gatekeeper;
 use crate::grpc::metered::MeteredLayer;
 use crate::grpc::proto::DESCRIPTORS;
-use crate::grpc::proto::sync_service_server::{SERVICE_NAME, SyncServiceServer};
+use crate::grpc::proto::sync_service_server::SyncServiceServer;
 use crate::grpc::sync::Sync;
 use crate::keyring::Keyring;
 use crate::metrics::{Metrics, Port, Sources};
@@ -44,12 +49,6 @@ use crate::retention::{Retention, RetentionOptions};
 use crate::store::Store;
 use crate::tls::{Certificates, Connection};
 use crate::watch::Watch;
-
-/// How often the health status is brought up to date. Also bounds how long it stays wrong.
-const HEALTH_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What health is told of: the server as a whole, and the service.
-const HEALTH_SERVICES: [&str; 2] = ["", SERVICE_NAME];
 
 /// Largest question to health and reflection, which anybody may ask: they take a name.
 const QUESTION_BYTES_MAX: usize = 16 * 1024;
@@ -187,41 +186,28 @@ pub async fn serve(
         }
         None => Either::Right(server.serve_with_incoming_shutdown(incoming, stopping)),
     };
-    let options = FeedOptions {
-        notify: config.watching.notify,
-        poll_interval: config.watching.poll_interval(),
-    };
-    let background = TaskTracker::new();
-    let stopping = stop.clone();
-    background.spawn(async move { keyring.run(stopping).await });
-    if let Some(certificates) = certificates {
-        background.spawn(certificates.run(stop.clone()));
-    }
-    let stopping = stop.clone();
-    let feed_store = store.clone();
-    background.spawn(async move { feed.run(&feed_store, options, stopping).await });
-    let stopping = stop.clone();
-    let presence_store = store.clone();
-    background.spawn(async move { presence.run(&presence_store, stopping).await });
-    let stopping = stop.clone();
-    background.spawn(async move { admission.run(stopping).await });
-    if let Some(interval) = config.compaction.interval() {
-        let stopping = stop.clone();
-        background.spawn(async move { retention.run(interval, edge::now, stopping).await });
-    }
-    if let Some(listener) = metrics_listener {
-        let (counted, counted_store) = (metrics.clone(), store.clone());
-        let stopping = stop.clone();
-        background.spawn(async move { counted.run(&counted_store, edge::now, stopping).await });
-        let port = Port {
+    let beside = Beside {
+        store,
+        keyring,
+        certificates,
+        feed,
+        feed_options: FeedOptions {
+            notify: config.watching.notify,
+            poll_interval: config.watching.poll_interval(),
+        },
+        presence,
+        admission,
+        retention,
+        compact_interval: config.compaction.interval(),
+        port: metrics_listener.map(|listener| Port {
             listener,
             metrics: metrics.clone(),
             sources,
-        };
-        background.spawn(port.run(stop.clone()));
-    }
-    background.spawn(watch_health(store, health.clone(), metrics, stop.clone()));
-    background.close();
+        }),
+        metrics,
+        health,
+    };
+    let beside = beside.start(&stop);
 
     tokio::pin!(server);
     tokio::select! {
@@ -234,7 +220,7 @@ pub async fn serve(
     let drained = tokio::time::timeout(config.listen.drain_timeout(), async {
         let served = server.await;
         pushes.wait().await;
-        background.wait().await;
+        beside.wait().await;
         served
     });
     match drained.await {
@@ -385,42 +371,4 @@ fn cors(origins: &[String]) -> Result<CorsLayer, ServeError> {
         // Not `*`: to browsers that does not cover `authorization` (Fetch standard).
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(Any))
-}
-
-/// Keeps the health status true: overall and for the service, NOT_SERVING while Postgres is away.
-async fn watch_health(
-    store: Store,
-    mut health: HealthReporter,
-    metrics: Metrics,
-    stop: CancellationToken,
-) {
-    let mut reported = None;
-    loop {
-        let status = match store.ping().await {
-            Ok(()) => ServingStatus::Serving,
-            Err(_) => ServingStatus::NotServing,
-        };
-        if reported != Some(status) {
-            metrics.serves(status == ServingStatus::Serving);
-            report_health(&health, status).await;
-            reported = Some(status);
-        }
-        tokio::select! {
-            () = stop.cancelled() => break,
-            () = tokio::time::sleep(HEALTH_INTERVAL) => (),
-        }
-    }
-    metrics.serves(false);
-    report_health(&health, ServingStatus::NotServing).await;
-    // Ends the streams of those who watch it: left open, they would hold up the drain.
-    for service in HEALTH_SERVICES {
-        health.clear_service_status(service).await;
-    }
-}
-
-async fn report_health(health: &HealthReporter, status: ServingStatus) {
-    tracing::info!(?status, "health");
-    for service in HEALTH_SERVICES {
-        health.set_service_status(service, status).await;
-    }
 }
