@@ -59,9 +59,7 @@ pub async fn answers_repeat_what_was_sent(subject: &Subject) -> Checked {
         "server_timestamp of a version that was written; it is 0".to_owned()
     })?;
     // The same entity, whatever the letter case of its id.
-    phone
-        .settles(workout.put(1, &note("b")), Applied, 2)
-        .await?;
+    phone.writes(&workout, 1, "b").await?;
     let with_data = SyncItem {
         data: b"the last copy, not even JSON".to_vec(),
         ..workout.delete(2)
@@ -86,9 +84,7 @@ pub async fn derived_mutation_ids(subject: &Subject) -> Checked {
             first.mutation_id
         )
     })?;
-    tablet
-        .settles(workout.put(1, &note("b")), Applied, 2)
-        .await?;
+    tablet.writes(&workout, 1, "b").await?;
     let again = phone.settles(bare, Applied, 1).await?;
     expect(
         "its mutation_id again",

@@ -14,9 +14,7 @@ const MINUTE_MS: i64 = 60_000;
 pub async fn queue_in_one_batch(subject: &Subject) -> Checked {
     let phone = subject.phone();
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
     // Queued offline: the device knew version 1 all the time.
     let queue = [
         workout.put(1, &note("b")),
@@ -51,9 +49,7 @@ pub async fn queue_of_something_new(subject: &Subject) -> Checked {
 pub async fn queue_in_many_batches(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    tablet
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    tablet.writes(&workout, 0, "a").await?;
     for (version, text) in [(2, "b"), (3, "c"), (4, "d")] {
         phone
             .settles(workout.put(1, &note(text)), Applied, version)

@@ -34,9 +34,7 @@ pub async fn no_clock_settles_a_conflict_unasked(subject: &Subject) -> Checked {
     for ago_ms in [0, 10 * MINUTE_MS] {
         let workout = subject.fresh(WORKOUT).await?;
         let now = phone.now().await?;
-        phone
-            .settles(workout.put(0, &note("a")), Applied, 1)
-            .await?;
+        phone.writes(&workout, 0, "a").await?;
         tablet
             .settles(
                 at(now - 5 * MINUTE_MS, workout.put(1, &note("b"))),
@@ -75,9 +73,7 @@ pub async fn no_clock_wins_by_being_in_the_future(subject: &Subject) -> Checked 
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let settings = subject.fresh(SETTINGS).await?;
     let future = phone.now().await? + 365 * DAY_MS;
-    phone
-        .settles(settings.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&settings, 0, "a").await?;
     let ahead = tablet
         .settles(at(future, settings.put(1, &note("b"))), Applied, 2)
         .await?;

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::check::{Checked, ensure, expect, refused_for, there};
 use crate::device::{Device, newest};
 use crate::pages::{among, ids, push_new};
-use crate::record::{SUPERSET, WORKOUT, note};
+use crate::record::{SUPERSET, WORKOUT};
 use crate::subject::Subject;
 
 pub async fn cursors_can_be_used_again(subject: &Subject) -> Checked {
@@ -44,9 +44,7 @@ pub async fn old_cursors_lead_to_a_deletion(subject: &Subject) -> Checked {
     phone.settles(records[0].delete(1), Applied, 2).await?;
     let later = push_new(subject, &tablet, 20).await?;
     for record in &later {
-        tablet
-            .settles(record.put(1, &note("again")), Applied, 2)
-            .await?;
+        tablet.writes(record, 1, "again").await?;
     }
     let (entities, _) = watch
         .pull_all(watch.page(&[SUPERSET.name], &cursor))

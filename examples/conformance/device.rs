@@ -16,7 +16,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::check::{Checked, broken, expect, means, settled, there};
 use crate::client::Patience;
-use crate::record::Record;
+use crate::record::{Record, note};
 use crate::subject::{Subject, User};
 
 /// Pages of one pull before a check gives up on reaching its end.
@@ -114,6 +114,13 @@ impl Device<'_> {
         let answer = self.push_one(item).await?;
         settled(&format!("{force}{what}"), &answer, resolution, version)?;
         Ok(answer)
+    }
+
+    /// Puts a note on a version, which is the current one: it becomes the next.
+    pub async fn writes(&self, record: &Record, base: i32, text: &str) -> Checked {
+        let edit = record.put(base, &note(text));
+        self.settles(edit, Resolution::Applied, base + 1).await?;
+        Ok(())
     }
 
     /// The server's clock.

@@ -46,9 +46,7 @@ pub async fn none_of_a_group_with_a_bad_item(subject: &Subject) -> Checked {
 pub async fn none_of_a_group_with_a_conflict(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let (one, taken) = (subject.fresh(WORKOUT).await?, subject.fresh(WORKOUT).await?);
-    tablet
-        .settles(taken.put(0, &note("tablet")), Applied, 1)
-        .await?;
+    tablet.writes(&taken, 0, "tablet").await?;
     let batch = [
         grouped("g", taken.put(0, &note("phone"))),
         grouped("g", one.put(0, &note("a"))),
@@ -71,7 +69,7 @@ pub async fn none_of_a_group_with_a_conflict(subject: &Subject) -> Checked {
 pub async fn none_of_a_group_with_a_loss(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let (one, gone) = (subject.fresh(WORKOUT).await?, subject.fresh(WORKOUT).await?);
-    tablet.settles(gone.put(0, &note("a")), Applied, 1).await?;
+    tablet.writes(&gone, 0, "a").await?;
     tablet.settles(gone.delete(1), Applied, 2).await?;
     let long_ago = phone.now().await? - HOUR_MS;
     let batch = [
@@ -115,7 +113,7 @@ pub async fn a_group_again(subject: &Subject) -> Checked {
         grouped("g", two.put(0, &note("b"))),
     ];
     phone.push(&batch).await?;
-    tablet.settles(one.put(1, &note("c")), Applied, 2).await?;
+    tablet.writes(&one, 1, "c").await?;
     for answer in phone.push(&batch).await? {
         settled(
             "an item of a group that was applied, again",
@@ -130,7 +128,7 @@ pub async fn a_group_again(subject: &Subject) -> Checked {
 pub async fn validate_only(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let (one, taken) = (subject.fresh(WORKOUT).await?, subject.fresh(WORKOUT).await?);
-    tablet.settles(taken.put(0, &note("a")), Applied, 1).await?;
+    tablet.writes(&taken, 0, "a").await?;
     let batch = [
         one.put(0, &note("a")),
         one.put(1, &note("b")),

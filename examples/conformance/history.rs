@@ -81,9 +81,7 @@ pub async fn versions_with_who_and_when(subject: &Subject) -> Checked {
 pub async fn losing_sides_stand_behind_what_they_met(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    tablet
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    tablet.writes(&workout, 0, "a").await?;
     tablet.settles(workout.delete(1), Applied, 2).await?;
     let long_ago = phone.now().await? - HOUR_MS;
     let edit = at(long_ago, workout.put(1, &note("b")));
@@ -113,13 +111,7 @@ pub async fn versions_page_by_page(subject: &Subject) -> Checked {
     let phone = subject.phone();
     let workout = subject.fresh(WORKOUT).await?;
     for base in 0..5 {
-        phone
-            .settles(
-                workout.put(base, &note(&base.to_string())),
-                Applied,
-                base + 1,
-            )
-            .await?;
+        phone.writes(&workout, base, &base.to_string()).await?;
     }
     let mut request = ListVersionsRequest {
         entity_type: workout.kind.name.to_owned(),
@@ -159,12 +151,8 @@ pub async fn versions_page_by_page(subject: &Subject) -> Checked {
 pub async fn restore_writes_a_new_version(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
-    phone
-        .settles(workout.put(1, &note("b")), Applied, 2)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
+    phone.writes(&workout, 1, "b").await?;
     let answer = tablet
         .restore(restoring(&workout, Source::Version(1), 2))
         .await?;
@@ -183,15 +171,9 @@ pub async fn restore_writes_a_new_version(subject: &Subject) -> Checked {
 pub async fn restore_overwrites_nothing_unseen(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
-    phone
-        .settles(workout.put(1, &note("b")), Applied, 2)
-        .await?;
-    phone
-        .settles(workout.put(2, &note("c")), Applied, 3)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
+    phone.writes(&workout, 1, "b").await?;
+    phone.writes(&workout, 2, "c").await?;
     let answer = tablet
         .restore(restoring(&workout, Source::Version(1), 2))
         .await?;
@@ -204,17 +186,11 @@ pub async fn restore_overwrites_nothing_unseen(subject: &Subject) -> Checked {
 pub async fn restore_again(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
-    phone
-        .settles(workout.put(1, &note("b")), Applied, 2)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
+    phone.writes(&workout, 1, "b").await?;
     let wish = restoring(&workout, Source::Version(1), 2);
     tablet.restore(wish.clone()).await?;
-    phone
-        .settles(workout.put(3, &note("c")), Applied, 4)
-        .await?;
+    phone.writes(&workout, 3, "c").await?;
     let again = tablet.restore(wish).await?;
     expect("restored, asked again", again.restored, true)?;
     phone.finds(subject, &workout, &note("c"), 4).await
@@ -223,9 +199,7 @@ pub async fn restore_again(subject: &Subject) -> Checked {
 pub async fn recycle_bin(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
     tablet.settles(workout.delete(1), Applied, 2).await?;
     let mut request = ListDeletedRequest {
         entity_type: workout.kind.name.to_owned(),
@@ -269,9 +243,7 @@ pub async fn recycle_bin(subject: &Subject) -> Checked {
 pub async fn restore_of_a_deletion(subject: &Subject) -> Checked {
     let phone = subject.phone();
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
     phone.settles(workout.delete(1), Applied, 2).await?;
     phone
         .settles(workout.put(2, &note("b")), Resurrected, 3)
@@ -292,9 +264,7 @@ pub async fn what_never_was(subject: &Subject) -> Checked {
         .restore(restoring(&workout, Source::Version(1), 0))
         .await;
     refused_for("restoring a version that never was", came, "version")?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
     let nobodys = Source::LosingSide(uuid::Uuid::new_v4().to_string());
     let came = phone.restore(restoring(&workout, nobodys, 1)).await;
     refused_for(

@@ -25,12 +25,8 @@ impl Contested {
     async fn new(subject: &Subject) -> Checked<Self> {
         let (phone, tablet) = (subject.phone(), subject.tablet());
         let workout = subject.fresh(WORKOUT).await?;
-        phone
-            .settles(workout.put(0, &note("base")), Applied, 1)
-            .await?;
-        tablet
-            .settles(workout.put(1, &note("tablet")), Applied, 2)
-            .await?;
+        phone.writes(&workout, 0, "base").await?;
+        tablet.writes(&workout, 1, "tablet").await?;
         let edit = workout.put(1, &note("phone"));
         let answer = phone.settles(edit.clone(), NeedsUser, 2).await?;
         let detail = there("the details of the conflict", answer.conflict)?;

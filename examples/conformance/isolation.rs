@@ -22,9 +22,7 @@ pub async fn same_ids_are_two_entities(subject: &Subject) -> Checked {
     let workout = subject.fresh(WORKOUT).await?;
     let mine = workout.put(0, &note("mine"));
     phone.settles(mine.clone(), Applied, 1).await?;
-    phone
-        .settles(workout.put(1, &note("mine still")), Applied, 2)
-        .await?;
+    phone.writes(&workout, 1, "mine still").await?;
     // The same entity, device and mutation, under another user.
     stranger.settles(forced(mine), Applied, 1).await?;
     stranger
@@ -36,9 +34,7 @@ pub async fn same_ids_are_two_entities(subject: &Subject) -> Checked {
 pub async fn pages_show_nothing_of_others(subject: &Subject) -> Checked {
     let (phone, stranger) = (subject.phone(), subject.stranger()?);
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("mine")), Applied, 1)
-        .await?;
+    phone.writes(&workout, 0, "mine").await?;
     for export in [false, true] {
         let request = PullRequest {
             include_own: true,
@@ -68,12 +64,8 @@ pub async fn watches_show_nothing_of_others(subject: &Subject) -> Checked {
         ..stranger.page(&[WORKOUT.name], "")
     };
     let mut follower = Follower::caught_up(&stranger, request).await?;
-    phone
-        .settles(mine.put(0, &note("mine")), Applied, 1)
-        .await?;
-    stranger
-        .settles(theirs.put(0, &note("theirs")), Applied, 1)
-        .await?;
+    phone.writes(&mine, 0, "mine").await?;
+    stranger.writes(&theirs, 0, "theirs").await?;
     let id = mine.id.to_string();
     loop {
         if let Event::Changes(changes) = follower.next().await? {
@@ -89,12 +81,8 @@ pub async fn watches_show_nothing_of_others(subject: &Subject) -> Checked {
 pub async fn histories_are_the_users_own(subject: &Subject) -> Checked {
     let (phone, stranger) = (subject.phone(), subject.stranger()?);
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
-    phone
-        .settles(workout.put(1, &note("b")), Applied, 2)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
+    phone.writes(&workout, 1, "b").await?;
     let listed = stranger.versions(&workout).await?;
     expect("versions that the stranger lists", listed.len(), 0)?;
     let came = stranger
@@ -121,9 +109,7 @@ pub async fn histories_are_the_users_own(subject: &Subject) -> Checked {
 pub async fn conflicts_are_the_users_own(subject: &Subject) -> Checked {
     let (phone, tablet, stranger) = (subject.phone(), subject.tablet(), subject.stranger()?);
     let workout = subject.fresh(WORKOUT).await?;
-    tablet
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    tablet.writes(&workout, 0, "a").await?;
     let answer = phone
         .settles(workout.put(0, &note("b")), NeedsUser, 1)
         .await?;

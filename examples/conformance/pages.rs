@@ -17,9 +17,7 @@ pub async fn push_new(
     let mut records = Vec::new();
     for _ in 0..count {
         let record = subject.fresh(SUPERSET).await?;
-        device
-            .settles(record.put(0, &note("new")), Applied, 1)
-            .await?;
+        device.writes(&record, 0, "new").await?;
         records.push(record);
     }
     Ok(records)
@@ -122,9 +120,7 @@ pub async fn large_entities(subject: &Subject) -> Checked {
     let mut records = Vec::new();
     for _ in 0..ENTITIES {
         let record = subject.fresh(SUPERSET).await?;
-        phone
-            .settles(record.put(0, &note(&text)), Applied, 1)
-            .await?;
+        phone.writes(&record, 0, &text).await?;
         records.push(record);
     }
     let mut request = tablet.page(&[SUPERSET.name], &cursor);
@@ -224,8 +220,8 @@ pub async fn only_types_that_are_asked_for(subject: &Subject) -> Checked {
         subject.fresh(WORKOUT).await?,
     );
     let alone = tablet.end(subject, &[SUPERSET.name]).await?;
-    phone.settles(one.put(0, &note("a")), Applied, 1).await?;
-    phone.settles(two.put(0, &note("a")), Applied, 1).await?;
+    phone.writes(&one, 0, "a").await?;
+    phone.writes(&two, 0, "a").await?;
     let (entities, _) = tablet
         .pull_all(tablet.page(&[SUPERSET.name], &alone))
         .await?;
@@ -250,9 +246,7 @@ pub async fn on_demand_types_by_name_only(subject: &Subject) -> Checked {
     let named = tablet.end(subject, &[SAMPLES.name]).await?;
     let all = tablet.end(subject, &[]).await?;
     let samples = subject.fresh(SAMPLES).await?;
-    phone
-        .settles(samples.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&samples, 0, "a").await?;
     let (entities, _) = tablet.pull_all(tablet.page(&[], &all)).await?;
     expect(
         "an on-demand type that was not named",
@@ -275,12 +269,8 @@ pub async fn exports_have_everything(subject: &Subject) -> Checked {
         subject.fresh(SUPERSET).await?,
         subject.fresh(SAMPLES).await?,
     );
-    phone
-        .settles(superset.put(0, &note("a")), Applied, 1)
-        .await?;
-    phone
-        .settles(samples.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&superset, 0, "a").await?;
+    phone.writes(&samples, 0, "a").await?;
     let request = PullRequest {
         export: true,
         page_size: subject.limits().page_size_max,
@@ -292,9 +282,7 @@ pub async fn exports_have_everything(subject: &Subject) -> Checked {
         "an on-demand type in an export",
         newest(&entities, &samples),
     )?;
-    phone
-        .settles(superset.put(1, &note("b")), Applied, 2)
-        .await?;
+    phone.writes(&superset, 1, "b").await?;
     let request = PullRequest {
         cursor: cursor.clone(),
         ..request

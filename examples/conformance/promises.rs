@@ -22,9 +22,7 @@ pub async fn superseded_versions_come_back(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
     for (base, text) in [(0, "a"), (1, "b"), (2, "c")] {
-        phone
-            .settles(workout.put(base, &note(text)), Applied, base + 1)
-            .await?;
+        phone.writes(&workout, base, text).await?;
     }
     let versions = tablet.versions(&workout).await?;
     for (entry, text) in versions.iter().rev().zip(["a", "b", "c"]) {
@@ -62,12 +60,8 @@ async fn losing_side(subject: &Subject, record: &Record, edit: &SyncItem) -> Che
 pub async fn losers_of_a_policy_come_back(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let settings = subject.fresh(SETTINGS).await?;
-    phone
-        .settles(settings.put(0, &note("a")), Applied, 1)
-        .await?;
-    tablet
-        .settles(settings.put(1, &note("b")), Applied, 2)
-        .await?;
+    phone.writes(&settings, 0, "a").await?;
+    tablet.writes(&settings, 1, "b").await?;
     let long_ago = phone.now().await? - HOUR_MS;
     let edit = at(long_ago, settings.put(1, &note("c")));
     phone.settles(edit.clone(), ServerWon, 2).await?;
@@ -80,12 +74,8 @@ pub async fn losers_of_a_policy_come_back(subject: &Subject) -> Checked {
 pub async fn sides_the_person_is_asked_about_come_back(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
-    tablet
-        .settles(workout.put(1, &note("b")), Applied, 2)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
+    tablet.writes(&workout, 1, "b").await?;
     let edit = workout.put(1, &note("c"));
     let answer = phone.settles(edit.clone(), NeedsUser, 2).await?;
     let detail = there("the details of the conflict", answer.conflict)?;
@@ -118,9 +108,7 @@ pub async fn merged_sides_come_back(subject: &Subject) -> Checked {
 pub async fn edits_that_met_a_deletion_come_back(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
     tablet.settles(workout.delete(1), Applied, 2).await?;
     let long_ago = phone.now().await? - HOUR_MS;
     let edit = at(long_ago, workout.put(1, &note("b")));
@@ -180,12 +168,8 @@ pub async fn success_holds_what_was_sent(subject: &Subject) -> Checked {
 pub async fn every_success_is_exact(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
-    tablet
-        .settles(workout.put(1, &note("b")), Applied, 2)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
+    tablet.writes(&workout, 1, "b").await?;
     phone
         .settles(forced(workout.put(1, &note("c"))), ClientWon, 3)
         .await?;
@@ -201,10 +185,8 @@ pub async fn conflict_brings_the_server_copy(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     for (kind, minutes, resolution) in [(WORKOUT, 0, NeedsUser), (SETTINGS, 60, ServerWon)] {
         let record = subject.fresh(kind).await?;
-        phone.settles(record.put(0, &note("a")), Applied, 1).await?;
-        tablet
-            .settles(record.put(1, &note("b")), Applied, 2)
-            .await?;
+        phone.writes(&record, 0, "a").await?;
+        tablet.writes(&record, 1, "b").await?;
         let then = phone.now().await? - minutes * 60_000;
         let edit = at(then, record.put(1, &note("c")));
         let answer = phone.settles(edit, resolution, 2).await?;
@@ -212,7 +194,7 @@ pub async fn conflict_brings_the_server_copy(subject: &Subject) -> Checked {
         let held = there("the entity on a page", tablet.held(subject, &record).await?)?;
         expect("server_timestamp", answer.server_timestamp, held.updated_at)?;
         // Based on what the answer told, the next edit is no conflict.
-        phone.settles(record.put(2, &note("d")), Applied, 3).await?;
+        phone.writes(&record, 2, "d").await?;
     }
     Ok(())
 }
@@ -220,15 +202,11 @@ pub async fn conflict_brings_the_server_copy(subject: &Subject) -> Checked {
 pub async fn error_changes_nothing(subject: &Subject) -> Checked {
     let phone = subject.phone();
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
     let answer = phone.push_one(workout.put_bytes(1, "[]")).await?;
     failed("data that is no object", &answer, InvalidData, "data")?;
     phone.finds(subject, &workout, &note("a"), 1).await?;
-    phone
-        .settles(workout.put(1, &note("b")), Applied, 2)
-        .await?;
+    phone.writes(&workout, 1, "b").await?;
     Ok(())
 }
 
@@ -266,9 +244,7 @@ pub async fn conflicts_spare_their_neighbours(subject: &Subject) -> Checked {
         subject.fresh(WORKOUT).await?,
         subject.fresh(WORKOUT).await?,
     );
-    tablet
-        .settles(taken.put(0, &note("tablet")), Applied, 1)
-        .await?;
+    tablet.writes(&taken, 0, "tablet").await?;
     let items = [
         one.put(0, &note("a")),
         taken.put(0, &note("phone")),
@@ -283,12 +259,8 @@ pub async fn conflicts_spare_their_neighbours(subject: &Subject) -> Checked {
 pub async fn versions_rise_by_one(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
-    tablet
-        .settles(workout.put(1, &note("b")), Applied, 2)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
+    tablet.writes(&workout, 1, "b").await?;
     phone
         .settles(workout.put(1, &note("c")), NeedsUser, 2)
         .await?;

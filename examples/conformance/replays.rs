@@ -55,17 +55,13 @@ pub async fn after_another_devices_write(subject: &Subject) -> Checked {
     let workout = subject.fresh(WORKOUT).await?;
     let created = workout.put(0, &note("a"));
     phone.settles(created.clone(), Applied, 1).await?;
-    tablet
-        .settles(workout.put(1, &note("b")), Applied, 2)
-        .await?;
+    tablet.writes(&workout, 1, "b").await?;
     let chosen = forced(workout.put(1, &note("c")));
     phone.settles(chosen.clone(), ClientWon, 3).await?;
     tablet.settles(workout.delete(3), Applied, 4).await?;
     let back = workout.put(4, &note("d"));
     phone.settles(back.clone(), Resurrected, 5).await?;
-    tablet
-        .settles(workout.put(5, &note("e")), Applied, 6)
-        .await?;
+    tablet.writes(&workout, 5, "e").await?;
 
     phone.settles(created, Applied, 1).await?;
     phone.settles(chosen, ClientWon, 3).await?;
@@ -85,9 +81,7 @@ pub async fn merged_again(subject: &Subject) -> Checked {
         .await?;
     let edit = exercise.put(1, &data("", 2));
     phone.settles(edit.clone(), Merged, 3).await?;
-    tablet
-        .settles(exercise.put(3, &note("another")), Applied, 4)
-        .await?;
+    tablet.writes(&exercise, 3, "another").await?;
     let again = phone.settles(edit, Merged, 3).await?;
     means(
         "the same server copy",
@@ -102,9 +96,7 @@ pub async fn at_once_over_many_connections(subject: &Subject) -> Checked {
     const COPIES: usize = 8;
     let phone = subject.phone();
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
     let edit = workout.put(1, &note("b"));
     let copies = (0..COPIES).map(|_| async {
         let account = phone.user.account.clone();
@@ -131,14 +123,10 @@ pub async fn at_once_over_many_connections(subject: &Subject) -> Checked {
 pub async fn what_wrote_nothing_is_decided_afresh(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    tablet
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    tablet.writes(&workout, 0, "a").await?;
     let same = workout.put(0, &note("a"));
     phone.settles(same.clone(), Unchanged, 1).await?;
-    tablet
-        .settles(workout.put(1, &note("b")), Applied, 2)
-        .await?;
+    tablet.writes(&workout, 1, "b").await?;
     phone.settles(same, NeedsUser, 2).await?;
     Ok(())
 }
@@ -146,9 +134,7 @@ pub async fn what_wrote_nothing_is_decided_afresh(subject: &Subject) -> Checked 
 pub async fn conflict_again(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    tablet
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    tablet.writes(&workout, 0, "a").await?;
     let edit = workout.put(0, &note("b"));
     let id = |answer: SyncResult| {
         there(
@@ -157,9 +143,7 @@ pub async fn conflict_again(subject: &Subject) -> Checked {
         )
     };
     let first = id(phone.settles(edit.clone(), NeedsUser, 1).await?)?;
-    tablet
-        .settles(workout.put(1, &note("c")), Applied, 2)
-        .await?;
+    tablet.writes(&workout, 1, "c").await?;
     let again = phone.settles(edit, NeedsUser, 2).await?;
     means("the current server copy", &again.server_data, &note("c"))?;
     let again = id(again)?;
@@ -179,9 +163,7 @@ pub async fn conflict_again(subject: &Subject) -> Checked {
 pub async fn other_data_under_the_same_id(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    tablet
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    tablet.writes(&workout, 0, "a").await?;
     let edit = workout.put(0, &note("b"));
     phone.settles(edit.clone(), NeedsUser, 1).await?;
     let other = SyncItem {

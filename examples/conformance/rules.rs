@@ -17,12 +17,8 @@ const MINUTE_MS: i64 = 60_000;
 async fn changed_by_tablet(subject: &Subject) -> Checked<(Record, Device<'_>, Device<'_>)> {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
-    tablet
-        .settles(workout.put(1, &note("b")), Applied, 2)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
+    tablet.writes(&workout, 1, "b").await?;
     Ok((workout, phone, tablet))
 }
 
@@ -33,9 +29,7 @@ async fn deleted_by_tablet(
 ) -> Checked<(Record, Device<'_>, i64)> {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
     let then = phone.now().await? - minutes_ago * MINUTE_MS;
     tablet
         .settles(at(then, workout.delete(1)), Applied, 2)
@@ -65,9 +59,7 @@ pub async fn replay_of_a_delete(subject: &Subject) -> Checked {
 pub async fn put_of_something_new(subject: &Subject) -> Checked {
     let phone = subject.phone();
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
     phone.finds(subject, &workout, &note("a"), 1).await
 }
 
@@ -91,9 +83,7 @@ pub async fn delete_of_something_unknown(subject: &Subject) -> Checked {
 
 pub async fn put_on_the_current_version(subject: &Subject) -> Checked {
     let (workout, phone, _) = changed_by_tablet(subject).await?;
-    phone
-        .settles(workout.put(2, &note("c")), Applied, 3)
-        .await?;
+    phone.writes(&workout, 2, "c").await?;
     phone.finds(subject, &workout, &note("c"), 3).await
 }
 
@@ -166,9 +156,7 @@ pub async fn delete_of_what_is_deleted(subject: &Subject) -> Checked {
 
 pub async fn put_behind_own_edits(subject: &Subject) -> Checked {
     let (workout, phone, _) = changed_by_tablet(subject).await?;
-    phone
-        .settles(workout.put(2, &note("c")), Applied, 3)
-        .await?;
+    phone.writes(&workout, 2, "c").await?;
     phone
         .settles(workout.put(2, &note("d")), Applied, 4)
         .await?;
@@ -178,9 +166,7 @@ pub async fn put_behind_own_edits(subject: &Subject) -> Checked {
 pub async fn put_behind_an_own_delete(subject: &Subject) -> Checked {
     let phone = subject.phone();
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
     phone.settles(workout.delete(1), Applied, 2).await?;
     // However early it was made: rule 5 comes before rule 7.
     let long_ago = phone.now().await? - 60 * MINUTE_MS;
@@ -192,9 +178,7 @@ pub async fn put_behind_an_own_delete(subject: &Subject) -> Checked {
 
 pub async fn delete_behind_own_edits(subject: &Subject) -> Checked {
     let (workout, phone, _) = changed_by_tablet(subject).await?;
-    phone
-        .settles(workout.put(2, &note("c")), Applied, 3)
-        .await?;
+    phone.writes(&workout, 2, "c").await?;
     phone.settles(workout.delete(2), Applied, 4).await?;
     phone.finds_deleted(subject, &workout, 4).await
 }
@@ -245,9 +229,7 @@ pub async fn edit_earlier_than_a_deletion(subject: &Subject) -> Checked {
 async fn edited_by_tablet(subject: &Subject) -> Checked<(Record, Device<'_>, i64)> {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
     let then = phone.now().await? - 5 * MINUTE_MS;
     tablet
         .settles(at(then, workout.put(1, &note("b"))), Applied, 2)
@@ -290,9 +272,7 @@ pub async fn true_conflict(subject: &Subject) -> Checked {
 pub async fn both_created(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    tablet
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    tablet.writes(&workout, 0, "a").await?;
     phone
         .settles(workout.put(0, &note("b")), NeedsUser, 1)
         .await?;
@@ -302,9 +282,7 @@ pub async fn both_created(subject: &Subject) -> Checked {
 pub async fn base_ahead_of_the_server(subject: &Subject) -> Checked {
     let phone = subject.phone();
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
     phone
         .settles(workout.put(9, &note("a")), Unchanged, 1)
         .await?;

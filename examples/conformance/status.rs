@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use ironflow_sync::grpc::proto::Resolution::{Applied, NeedsUser};
+use ironflow_sync::grpc::proto::Resolution::NeedsUser;
 use ironflow_sync::grpc::proto::export_account_response::Record as Exported;
 use ironflow_sync::grpc::proto::{AccountCounts, ExportAccountRequest, SyncRequest};
 use tokio::time::sleep;
@@ -94,9 +94,7 @@ pub async fn waiting_changes_are_counted(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     tablet.end(subject, &[]).await?;
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
     // The count may be a few seconds late.
     for _ in 0..TRIES {
         let status = tablet.get_status().await?;
@@ -111,12 +109,8 @@ pub async fn waiting_changes_are_counted(subject: &Subject) -> Checked {
 pub async fn exports_are_complete(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let workout = subject.fresh(WORKOUT).await?;
-    phone
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
-    tablet
-        .settles(workout.put(1, &note("b")), Applied, 2)
-        .await?;
+    phone.writes(&workout, 0, "a").await?;
+    tablet.writes(&workout, 1, "b").await?;
     phone
         .settles(workout.put(1, &note("c")), NeedsUser, 2)
         .await?;

@@ -106,9 +106,7 @@ pub async fn catches_up_and_follows(subject: &Subject) -> Checked {
         subject.fresh(SUPERSET).await?,
     );
     let cursor = tablet.end(subject, &[SUPERSET.name]).await?;
-    phone
-        .settles(before.put(0, &note("before")), Applied, 1)
-        .await?;
+    phone.writes(&before, 0, "before").await?;
     let mut follower = Follower::open(&tablet, tablet.page(&[SUPERSET.name], &cursor)).await?;
     let mut seen = false;
     loop {
@@ -121,9 +119,7 @@ pub async fn catches_up_and_follows(subject: &Subject) -> Checked {
     ensure(seen, || {
         "what was there to come before CaughtUp; it did not".to_owned()
     })?;
-    phone
-        .settles(after.put(0, &note("after")), Applied, 1)
-        .await?;
+    phone.writes(&after, 0, "after").await?;
     let came = follower.until(&after).await?;
     let entity = there("the change", newest(&came, &after))?;
     expect("its version", entity.version, 1)?;
@@ -137,9 +133,7 @@ pub async fn caught_up_comes_once(subject: &Subject) -> Checked {
     let mut follower = Follower::caught_up(&tablet, request).await?;
     for _ in 0..3 {
         let superset = subject.fresh(SUPERSET).await?;
-        phone
-            .settles(superset.put(0, &note("a")), Applied, 1)
-            .await?;
+        phone.writes(&superset, 0, "a").await?;
         loop {
             match follower.next().await? {
                 Event::CaughtUp(_) => return broken("expected CaughtUp once, it came again"),
@@ -154,9 +148,7 @@ pub async fn caught_up_comes_once(subject: &Subject) -> Checked {
 pub async fn deletions_come(subject: &Subject) -> Checked {
     let (phone, tablet) = (subject.phone(), subject.tablet());
     let superset = subject.fresh(SUPERSET).await?;
-    phone
-        .settles(superset.put(0, &note("a")), Applied, 1)
-        .await?;
+    phone.writes(&superset, 0, "a").await?;
     let cursor = tablet.end(subject, &[SUPERSET.name]).await?;
     let request = tablet.page(&[SUPERSET.name], &cursor);
     let mut follower = Follower::caught_up(&tablet, request).await?;
@@ -182,10 +174,8 @@ pub async fn own_edits_are_left_out(subject: &Subject) -> Checked {
             )
         };
         let mut follower = Follower::caught_up(&tablet, request).await?;
-        tablet.settles(own.put(0, &note("own")), Applied, 1).await?;
-        phone
-            .settles(others.put(0, &note("other's")), Applied, 1)
-            .await?;
+        tablet.writes(&own, 0, "own").await?;
+        phone.writes(&others, 0, "other's").await?;
         let came = follower.until(&others).await?;
         let shown = newest(&came, &own).is_some();
         let what = format!("its own edit on a watch with include_own {include_own}");
@@ -204,11 +194,11 @@ pub async fn cursors_go_on_in_pulls_and_back(subject: &Subject) -> Checked {
     let cursor = tablet.end(subject, &[SUPERSET.name]).await?;
     let request = tablet.page(&[SUPERSET.name], &cursor);
     let mut follower = Follower::caught_up(&tablet, request).await?;
-    phone.settles(one.put(0, &note("1")), Applied, 1).await?;
+    phone.writes(&one, 0, "1").await?;
     follower.until(&one).await?;
     let cursor = follower.cursor.clone();
     drop(follower);
-    phone.settles(two.put(0, &note("2")), Applied, 1).await?;
+    phone.writes(&two, 0, "2").await?;
     let (entities, cursor) = tablet
         .pull_all(tablet.page(&[SUPERSET.name], &cursor))
         .await?;
@@ -220,7 +210,7 @@ pub async fn cursors_go_on_in_pulls_and_back(subject: &Subject) -> Checked {
         "what came after the watch, on a page",
         newest(&entities, &two),
     )?;
-    phone.settles(three.put(0, &note("3")), Applied, 1).await?;
+    phone.writes(&three, 0, "3").await?;
     let request = tablet.page(&[SUPERSET.name], &cursor);
     let came = Follower::open(&tablet, request)
         .await?
@@ -272,9 +262,7 @@ pub async fn conflicts_are_told(subject: &Subject) -> Checked {
     let cursor = watch.end(subject, &[WORKOUT.name]).await?;
     let request = watch.page(&[WORKOUT.name], &cursor);
     let mut follower = Follower::caught_up(&watch, request).await?;
-    tablet
-        .settles(workout.put(0, &note("a")), Applied, 1)
-        .await?;
+    tablet.writes(&workout, 0, "a").await?;
     let answer = phone
         .settles(workout.put(0, &note("b")), NeedsUser, 1)
         .await?;
