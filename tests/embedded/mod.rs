@@ -4,23 +4,25 @@
 //! or not. Nothing waits by the clock: `eventually` watches a condition, with a
 //! bound.
 
+mod home;
+
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use ironflow_sync::postgres::{Cluster, ClusterConfig, StartError};
+use ironflow_sync::postgres::{Cluster, StartError};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid, getpgid};
-use tempfile::TempDir;
-use tokio_postgres::{NoTls, SimpleQueryMessage};
 
-/// More than the slowest thing that is waited for: an orphan's whole way down.
-const PATIENCE: Duration = Duration::from_secs(40);
+use home::{
+    Home, PATIENCE, ask, config, count_rows, eventually, lives, make_rows, mode, query, query_at,
+    setting, tcp_listeners,
+};
 
 /// Tells the re-executed test binary, as the victim, which folder to use.
 const VICTIM_FOLDER: &str = "IRONFLOW_TEST_VICTIM_FOLDER";
@@ -438,136 +440,6 @@ fn no_value_a_client_sent_is_written_to_the_log() {
     assert!(!log.contains("987654321"), "{log}");
 }
 
-/// A folder for one test, removed when dropped.
-struct Home(TempDir);
-
-impl Home {
-    fn new() -> Home {
-        let home = Home(tempfile::tempdir().expect("a folder"));
-        home.let_pass(home.path());
-        home
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn data_dir(&self) -> PathBuf {
-        self.path().join("data")
-    }
-
-    fn pid_file(&self) -> PathBuf {
-        self.data_dir().join("pg/postmaster.pid")
-    }
-
-    /// What the account of Postgres needs when root runs the tests.
-    fn let_pass(&self, folder: &Path) {
-        fs::set_permissions(folder, fs::Permissions::from_mode(0o711)).expect("opened");
-    }
-
-    fn config(&self) -> ClusterConfig {
-        config(&self.data_dir())
-    }
-
-    fn start(&self) -> Cluster {
-        Cluster::start(self.config()).expect("started")
-    }
-
-    fn postmaster(&self) -> Pid {
-        let text = fs::read_to_string(self.pid_file()).expect("a pid file");
-        let pid = text.lines().next().expect("a line");
-        Pid::from_raw(pid.parse().expect("a pid"))
-    }
-
-    /// The program the server runs.
-    fn program(&self) -> PathBuf {
-        let exe = format!("/proc/{}/exe", self.postmaster());
-        let mut readlink = self.as_owner_of_cluster("readlink");
-        PathBuf::from(printed(readlink.arg("-n").arg(exe)))
-    }
-
-    /// The inodes of the sockets the server has open.
-    fn sockets(&self) -> Vec<String> {
-        let files = format!("/proc/{}/fd", self.postmaster());
-        let mut find = self.as_owner_of_cluster("find");
-        let links = printed(
-            find.arg(files)
-                .args(["-lname", "socket:*", "-printf", "%l\n"]),
-        );
-        let inode = |link: &str| link.trim_matches(|c: char| !c.is_ascii_digit()).to_owned();
-        links.lines().map(inode).collect()
-    }
-
-    /// A command as the user the cluster belongs to. Some things about a process
-    /// nobody else may see, not even root in a container.
-    fn as_owner_of_cluster(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let owner = fs::metadata(self.data_dir().join("pg")).expect("a cluster");
-        let mut command = Command::new("setpriv");
-        if geteuid().is_root() {
-            command
-                .arg(format!("--reuid={}", owner.uid()))
-                .arg(format!("--regid={}", owner.gid()))
-                .arg("--clear-groups");
-        }
-        // Should the test fail, nothing is left.
-        command.args(["--pdeathsig", "KILL", "--"]).arg(program);
-        command.current_dir("/");
-        command
-    }
-
-    /// Starts a server on the cluster as a service would that is gone since.
-    fn start_by_hand(&self, program: &Path) -> Child {
-        let server = self
-            .as_owner_of_cluster(program)
-            .arg("-D")
-            .arg(self.data_dir().join("pg"))
-            .arg("-k")
-            .arg(self.data_dir().join("pg"))
-            .args(["-c", "listen_addresses="])
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a server");
-        eventually("the server started by hand is ready", || {
-            fs::read_to_string(self.pid_file()).is_ok_and(|text| text.contains("ready"))
-        });
-        server
-    }
-
-    /// Writes what a crash leaves, with a pid that someone else has by now.
-    fn write_pid_file(&self, pid: u32) {
-        let data_dir = self.data_dir();
-        let data_dir = data_dir.display();
-        let text =
-            format!("{pid}\n{data_dir}/pg\n1700000000\n5432\n{data_dir}/run\n\n\nready   \n");
-        let mut tee = self
-            .as_owner_of_cluster("tee")
-            .arg(self.pid_file())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("tee");
-        let mut stdin = tee.stdin.take().expect("a pipe");
-        stdin.write_all(text.as_bytes()).expect("written");
-        drop(stdin);
-        assert!(tee.wait().expect("waited").success());
-    }
-}
-
-fn config(data_dir: &Path) -> ClusterConfig {
-    ClusterConfig {
-        data_dir: data_dir.to_owned(),
-        bin_dir: None,
-        search_path: std::env::var_os("PATH").unwrap_or_default(),
-        holder: "the test".to_owned(),
-        durable: false,
-        settings: Vec::new(),
-    }
-}
-
-fn setting(name: &str, value: &str) -> (String, String) {
-    (name.to_owned(), value.to_owned())
-}
-
 /// Runs the calling test again, as a service that can be killed.
 fn start_victim(home: &Home) -> Child {
     let (_, module) = module_path!()
@@ -590,84 +462,4 @@ fn start_victim(home: &Home) -> Child {
         "the victim did not start"
     );
     victim
-}
-
-fn printed(command: &mut Command) -> String {
-    let output = command.output().expect("run");
-    String::from_utf8(output.stdout).expect("text")
-}
-
-/// Watches a condition until it holds.
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let begin = Instant::now();
-    while !holds() {
-        assert!(begin.elapsed() < PATIENCE, "waited in vain: {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
-}
-
-fn make_rows(cluster: &Cluster) {
-    let sql = "create table sets (weight int); \
-               insert into sets select generate_series(1, 1000)";
-    query(cluster, sql).expect("rows");
-}
-
-fn count_rows(cluster: &Cluster) -> String {
-    ask(cluster, "select count(*) from sets")
-}
-
-fn ask(cluster: &Cluster, sql: &str) -> String {
-    query(cluster, sql).expect("an answer")
-}
-
-fn query(cluster: &Cluster, sql: &str) -> Result<String, tokio_postgres::Error> {
-    query_at(&cluster.connection(), sql)
-}
-
-/// The first column of the first row; empty if there is none.
-fn query_at(
-    connection: &tokio_postgres::Config,
-    sql: &str,
-) -> Result<String, tokio_postgres::Error> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    runtime.block_on(async {
-        let (client, connection) = connection.connect(NoTls).await?;
-        tokio::spawn(connection);
-        let messages = client.simple_query(sql).await?;
-        let first = messages.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) => row.get(0),
-            _ => None,
-        });
-        Ok(first.unwrap_or_default().to_owned())
-    })
-}
-
-/// Whether a process runs; one that ended and waits to be reaped does not.
-fn lives(pid: Pid) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        stat.rsplit(") ")
-            .next()
-            .is_some_and(|rest| !rest.starts_with('Z'))
-    })
-}
-
-fn mode(path: &Path) -> u32 {
-    fs::metadata(path).expect("looked at").mode() & 0o7777
-}
-
-/// The inodes of all listening TCP sockets of this machine.
-fn tcp_listeners() -> Vec<String> {
-    const LISTENING: &str = "0A";
-    let tables = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .map(|table| fs::read_to_string(table).unwrap_or_default());
-    let lines = tables.iter().flat_map(|table| table.lines());
-    lines
-        .filter_map(|line| {
-            let columns: Vec<&str> = line.split_whitespace().collect();
-            (columns.get(3) == Some(&LISTENING)).then(|| columns.get(9).map(ToString::to_string))?
-        })
-        .collect()
 }
