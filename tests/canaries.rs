@@ -21,11 +21,11 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use uuid::Uuid;
 
-use crate::commands::folder;
 use crate::metrics::told::get;
 use crate::support::database::connect;
 use crate::support::program::{Program, program};
 use crate::support::service::UNHURRIED;
+use crate::support::serving::folder;
 use crate::support::{Device, delete, put, put_bytes};
 
 /// In every word that must not be seen, in the ids that are UUIDs too.

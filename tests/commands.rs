@@ -1,223 +1,22 @@
 //! The program as a newcomer runs it: its commands, its start-up message, its refusals.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Output};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
-use ironflow_sync::grpc::proto::{Resolution, SyncItem};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use ironflow_sync::grpc::proto::Resolution;
+use nix::sys::signal::Signal;
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::support::Device;
+use crate::support::program::program;
 use crate::support::service::SECRET;
-
-/// How long the program may take to do what it is about to do.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A folder the account Postgres runs as can reach.
-pub fn folder() -> TempDir {
-    tempfile::Builder::new()
-        .prefix("ironflow-commands-")
-        .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o711))
-        .tempdir()
-        .expect("a folder")
-}
-
-/// The program, without what the environment of the tests may say.
-pub fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ironflow-sync"));
-    command.args(arguments);
-    for variable in [
-        "DATABASE_URL",
-        "IRONFLOW_JWT_SECRET",
-        "IRONFLOW_JWT_KEYS",
-        "IRONFLOW_JWT_PRESET",
-        "IRONFLOW_LISTEN",
-        "IRONFLOW_DATA_DIR",
-        "IRONFLOW_CATALOG",
-        "IRONFLOW_TLS_CERT",
-        "IRONFLOW_TLS_KEY",
-        "IRONFLOW_TLS_CLIENT_CA",
-        "IRONFLOW_LOG",
-    ] {
-        command.env_remove(variable);
-    }
-    command
-}
+use crate::support::serving::{Serving, folder, stderr, wait_until};
 
 fn output(arguments: &[&str]) -> Output {
     program(arguments).output().expect("the program runs")
-}
-
-pub fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-/// A service in a process of its own.
-pub struct Serving {
-    child: Child,
-    out: BufReader<ChildStdout>,
-    /// The lines of the start-up message.
-    message: Vec<String>,
-}
-
-impl Serving {
-    /// Starts it and reads its start-up message, up to the call to paste.
-    pub fn start(mut command: Command) -> Self {
-        Self::start_until(&mut command, |line| line.starts_with("grpcurl"))
-    }
-
-    /// Starts it and reads its start-up message, up to a line.
-    fn start_until(command: &mut Command, is_last: impl Fn(&str) -> bool) -> Self {
-        let mut child = command
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program runs");
-        let mut out = BufReader::new(child.stdout.take().expect("piped"));
-        let mut message: Vec<String> = Vec::new();
-        while !message.last().is_some_and(|line| is_last(line)) {
-            let mut line = String::new();
-            if out.read_line(&mut line).expect("text") == 0 {
-                let mut log = String::new();
-                let stderr = child.stderr.take().expect("piped");
-                BufReader::new(stderr)
-                    .read_to_string(&mut log)
-                    .expect("text");
-                panic!("the service ended: {message:?} {log}");
-            }
-            message.push(line.trim_end().to_owned());
-        }
-        Self {
-            child,
-            out,
-            message,
-        }
-    }
-
-    /// One on the private Postgres of a folder.
-    pub fn on(data_dir: &Path) -> Self {
-        let data_dir = data_dir.to_str().expect("UTF-8");
-        Self::start(program(&[
-            "--data-dir",
-            data_dir,
-            "--listen",
-            "127.0.0.1:0",
-        ]))
-    }
-
-    /// Sends it a signal.
-    pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).expect("a process id");
-        kill(Pid::from_raw(pid), signal).expect("it runs");
-    }
-
-    /// Where it listens.
-    pub fn address(&self) -> String {
-        Call::parse(self.message.last().expect("a message")).address
-    }
-
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
-    /// Asks it to end, and says how it did.
-    pub fn end(mut self) -> ExitStatus {
-        self.signal(Signal::SIGTERM);
-        self.child.wait().expect("it ends")
-    }
-
-    /// A device of the user of the start-up message.
-    pub async fn device(&self, name: &str) -> Device {
-        let call = Call::parse(self.message.last().expect("a message"));
-        let client = SyncServiceClient::connect(format!("http://{}", call.address)).await;
-        Device::new(client.expect("it listens"), call.token, name)
-    }
-
-    /// The call of the start-up message, made as printed.
-    async fn call(&self) -> Resolution {
-        let call = Call::parse(self.message.last().expect("a message"));
-        let client = SyncServiceClient::connect(format!("http://{}", call.address)).await;
-        let mut device = Device::new(client.expect("it listens"), call.token, &call.device);
-        device.sync_one(call.item).await.resolution()
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// What a pasted grpcurl line would do.
-struct Call {
-    address: String,
-    token: String,
-    device: String,
-    item: SyncItem,
-}
-
-impl Call {
-    fn parse(line: &str) -> Self {
-        let quoted: Vec<&str> = line.split('\'').collect();
-        let [start, header, data_flag, body, rest] = quoted.as_slice() else {
-            panic!("two quoted arguments: {line}")
-        };
-        assert_eq!((*start, *data_flag), ("grpcurl -plaintext -H ", " -d "));
-        let (address, method) = rest.trim().split_once(' ').expect("address and method");
-        assert_eq!(method, "ironflow.sync.v1.SyncService/Sync");
-        let body: Value = serde_json::from_str(body).expect("JSON");
-        let item = &body["items"][0];
-        let text = |name: &str| item[name].as_str().expect(name).to_owned();
-        Self {
-            address: address.to_owned(),
-            token: header
-                .strip_prefix("authorization: Bearer ")
-                .expect("a token")
-                .to_owned(),
-            device: body["device_id"].as_str().expect("a device").to_owned(),
-            item: SyncItem {
-                entity_type: text("entity_type"),
-                entity_id: text("entity_id"),
-                operation: text("operation"),
-                data: from_base64(&text("data")),
-                ..SyncItem::default()
-            },
-        }
-    }
-}
-
-fn from_base64(text: &str) -> Vec<u8> {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let sextets = text
-        .bytes()
-        .filter_map(|byte| ALPHABET.iter().position(|b| *b == byte));
-    let bits = sextets.flat_map(|sextet| (0..6).rev().map(move |bit| (sextet >> bit) & 1 == 1));
-    let bits: Vec<bool> = bits.collect();
-    bits.chunks_exact(8)
-        .map(|byte| {
-            byte.iter()
-                .fold(0, |byte, bit| (byte << 1) | u8::from(*bit))
-        })
-        .collect()
-}
-
-/// Waits for a condition another process brings about.
-pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < PATIENCE, "{what}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// The process id in the first line of Postgres' pid file, if it runs.

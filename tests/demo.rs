@@ -14,8 +14,9 @@ use nix::pty::openpty;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::commands::{Serving, folder, program, stderr, wait_until};
 use crate::support::Device;
+use crate::support::program::program;
+use crate::support::serving::{Serving, folder, stderr, wait_until};
 
 /// What `demo --choose merge` prints, with what differs from run to run masked.
 const MERGED: &str = include_str!("data/demo-merge.txt");

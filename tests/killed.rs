@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::commands::{Serving, folder};
+use crate::support::serving::{Serving, folder};
 use crate::support::{Device, put};
 
 /// A conflict that was answered, and whether its resolution was.

@@ -14,8 +14,9 @@ use ironflow_sync::domain::scope::UserId;
 use ironflow_sync::grpc::proto::SyncRequest;
 use tonic::{Code, Request, Status};
 
-use crate::commands::{Serving, folder, program, stderr};
+use crate::support::program::program;
 use crate::support::service::{SECRET, token, token_expiring};
+use crate::support::serving::{Serving, folder, stderr};
 use crate::support::{TestDatabase, TestService, web};
 use crate::tls::cluster::{PASSWORD, TlsCluster};
 

@@ -22,9 +22,10 @@ use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 
 use super::{path, read};
-use crate::commands::{folder, program};
 use crate::examples::built;
+use crate::support::program::program;
 use crate::support::service::token;
+use crate::support::serving::folder;
 use crate::support::{Device, TestService};
 
 /// Stands in for cargo: everything is built already, and the service listens where it can.

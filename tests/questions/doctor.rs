@@ -184,7 +184,7 @@ async fn old_tables_are_told_and_left_as_they_are() {
 
 #[tokio::test]
 async fn a_folder_of_its_own_is_looked_at_without_making_it() {
-    let folder = crate::commands::folder();
+    let folder = crate::support::serving::folder();
     let at = async |data_dir: &Path, more: &[&str]| {
         let path = data_dir.to_str().expect("UTF-8");
         let mut all = vec!["doctor", "--json", "--data-dir", path];

@@ -31,7 +31,7 @@ async fn ask_at(url: &str, arguments: &[&str]) -> Ran {
 
 /// Runs the program, without what the environment of the tests may say.
 async fn asked(arguments: &[&str]) -> Ran {
-    let output = Command::from(crate::commands::program(arguments))
+    let output = Command::from(crate::support::program::program(arguments))
         .output()
         .await
         .expect("the program runs");

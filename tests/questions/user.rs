@@ -121,7 +121,7 @@ async fn a_user_nobody_knows_is_said_kindly_and_so_is_one_who_left() {
 
 #[tokio::test]
 async fn no_database_is_made_for_a_question_and_old_tables_are_not_changed() {
-    let folder = crate::commands::folder();
+    let folder = crate::support::serving::folder();
     let path = folder.path().join("data");
     let path = path.to_str().expect("UTF-8");
     let ran = super::asked(&["user", "show", "mia", "--data-dir", path]).await;
@@ -137,8 +137,8 @@ async fn no_database_is_made_for_a_question_and_old_tables_are_not_changed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_with_a_private_database_is_asked_while_it_runs() {
-    let folder = crate::commands::folder();
-    let serving = crate::commands::Serving::on(folder.path());
+    let folder = crate::support::serving::folder();
+    let serving = crate::support::serving::Serving::on(folder.path());
     let mut phone = serving.device("phone").await;
     let answer = phone.sync_one(put(Uuid::new_v4(), 0, &json!({}))).await;
     assert_eq!(answer.resolution(), Applied);

@@ -11,6 +11,7 @@ pub mod inbox;
 pub mod program;
 pub mod server;
 pub mod service;
+pub mod serving;
 pub mod web;
 pub mod wire_count;
 

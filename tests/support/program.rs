@@ -14,7 +14,7 @@ use super::TestDatabase;
 use super::service::SECRET;
 
 /// What the program reads of its environment that the tests must not inherit.
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 12] = [
     "DATABASE_URL",
     "IRONFLOW_JWT_SECRET",
     "IRONFLOW_JWT_KEYS",
@@ -22,6 +22,9 @@ const VARIABLES: [&str; 9] = [
     "IRONFLOW_LISTEN",
     "IRONFLOW_DATA_DIR",
     "IRONFLOW_CATALOG",
+    "IRONFLOW_TLS_CERT",
+    "IRONFLOW_TLS_KEY",
+    "IRONFLOW_TLS_CLIENT_CA",
     "IRONFLOW_LOG",
     "RUST_BACKTRACE",
 ];

@@ -11,8 +11,9 @@ use tokio::sync::Notify;
 use super::authority::{Authority, Files};
 use super::cluster::{PASSWORD, TlsCluster};
 use super::patiently;
-use crate::commands::{program, stderr};
+use crate::support::program::program;
 use crate::support::service::SECRET;
+use crate::support::serving::stderr;
 
 /// What came of connecting.
 #[derive(Debug, PartialEq, Eq)]

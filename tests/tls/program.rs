@@ -14,9 +14,10 @@ use super::PATIENCE;
 use super::authority::{Authority, Files};
 use super::client::Caller;
 use super::reload::shows;
-use crate::commands::{folder, program, stderr};
 use crate::support::TestDatabase;
+use crate::support::program::program;
 use crate::support::service::SECRET;
+use crate::support::serving::{folder, stderr};
 
 /// The program, serving.
 struct Serving {
