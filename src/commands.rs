@@ -48,7 +48,7 @@ const TRIAL_TOKEN_HOURS: u32 = 30 * 24;
 #[derive(Debug, ThisError)]
 enum CommandError {
     #[error(
-        "{address} can not be listened on ({error}): {}",
+        "{address} cannot be listened on ({error}): {}",
         advice(option, address, error)
     )]
     Listen {
@@ -257,7 +257,7 @@ fn shutdown_signal() -> Result<impl Future<Output = ()>, io::Error> {
     })
 }
 
-/// Why an address can not be listened on, and what to type.
+/// Why an address cannot be listened on, and what to type.
 fn advice(option: &str, address: &SocketAddr, error: &io::Error) -> String {
     let (ip, port) = (address.ip(), address.port());
     let free = SocketAddr::new(ip, 0);

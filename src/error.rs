@@ -38,7 +38,7 @@ pub enum Refusal {
     #[error("expected a valid token: it is signed with a key that is not known")]
     KeyUnknown,
     /// There is no knowing whether the token is valid: the keys have not been fetched yet.
-    #[error("the keys of tokens can not be fetched, try again")]
+    #[error("the keys of tokens cannot be fetched, try again")]
     KeysMissing,
     /// The request names another user than the token.
     #[error("user_id: expected it empty or equal to the user of the token")]
@@ -175,7 +175,7 @@ fn named(problems: &[FieldProblem]) -> String {
 /// A call that failed on our side. Its text is for the log, never for the caller.
 #[derive(Debug, Error)]
 pub enum Fault {
-    /// The store can not be reached, or is too busy; trying again helps. Whether the work was done
+    /// The store cannot be reached, or is too busy; trying again helps. Whether the work was done
     /// is unknown; asking again tells (promise 4).
     #[error("the store is out of reach")]
     Unavailable(#[source] Box<dyn Error + Send + Sync>),

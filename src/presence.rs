@@ -65,10 +65,10 @@ impl Presence {
         }
     }
 
-    /// Writes what was gathered. What can not be written is forgotten: the devices will be back.
+    /// Writes what was gathered. What cannot be written is forgotten: the devices will be back.
     pub async fn write(&self, store: &Store) {
         let mut seen: Vec<Seen> = self.lock().drain().map(|(_, seen)| seen).collect();
-        // The same order everywhere, so that two instances can not wait for each other.
+        // The same order everywhere, so that two instances cannot wait for each other.
         seen.sort_by(|a, b| {
             let key = |seen: &Seen| {
                 (

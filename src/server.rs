@@ -69,8 +69,8 @@ pub enum ServeError {
     /// The listener failed.
     #[error("serving failed")]
     Transport(#[from] tonic::transport::Error),
-    /// The listener can not be set up.
-    #[error("the listener can not be set up")]
+    /// The listener cannot be set up.
+    #[error("the listener cannot be set up")]
     Listener(#[from] nix::Error),
     /// The descriptors made by the build do not fit reflection.
     #[error("reflection failed")]

@@ -17,13 +17,13 @@ use crate::config::Config;
 #[cfg(feature = "otlp")]
 use crate::trace::otlp::Exporter;
 
-/// Logging can not begin like this.
+/// Logging cannot begin like this.
 #[derive(Debug, Error)]
 pub enum TelemetryError {
     /// What to log is not said as it should be.
     #[error("IRONFLOW_LOG: expected a level, or target=level pairs separated by commas")]
     Directives(#[from] ParseError),
-    /// Spans can not be exported there.
+    /// Spans cannot be exported there.
     #[cfg(feature = "otlp")]
     #[error("IRONFLOW_OTLP_ENDPOINT: expected an address such as http://127.0.0.1:4317")]
     Exporter(#[from] opentelemetry_otlp::ExporterBuildError),

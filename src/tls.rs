@@ -120,7 +120,7 @@ impl Certificates {
         }
     }
 
-    /// Looks at the files, and takes what is new in them into service. What can not be used is told once;
+    /// Looks at the files, and takes what is new in them into service. What cannot be used is told once;
     /// after SIGHUP, again.
     async fn look(&mut self, asked: bool) {
         let files = self.files.clone();

@@ -398,7 +398,7 @@ fn a_place_that_can_not_be_written_is_named_with_the_cure() {
     let output = demo(&missing, &[]).output().expect("it runs");
     assert_eq!(output.status.code(), Some(1));
     let expected = format!(
-        "ironflow-sync: the demo can not make a folder in {}; name one that can be written: \
+        "ironflow-sync: the demo cannot make a folder in {}; name one that can be written: \
          TMPDIR=/var/tmp: No such file or directory (os error 2)\n",
         missing.display()
     );

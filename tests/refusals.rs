@@ -41,7 +41,7 @@ fn an_address_that_can_not_be_listened_on() {
     check_program(
         &["--listen", &address],
         &format!(
-            "{address} can not be listened on (Address already in use (os error 98)): another program \
+            "{address} cannot be listened on (Address already in use (os error 98)): another program \
              does, maybe another ironflow-sync. To see which: ss -ltnp 'sport = :{port}'  Or take a free \
              port: --listen 127.0.0.1:0"
         ),
@@ -49,7 +49,7 @@ fn an_address_that_can_not_be_listened_on() {
     // Kept for documentation: no machine has it.
     check_program(
         &["--listen", "192.0.2.1:50051"],
-        "192.0.2.1:50051 can not be listened on (Cannot assign requested address (os error 99)): this \
+        "192.0.2.1:50051 cannot be listened on (Cannot assign requested address (os error 99)): this \
          machine does not have the address 192.0.2.1. Take one it has: --listen 127.0.0.1:50051, or \
          --listen 0.0.0.0:50051 for all of them",
     );
@@ -103,7 +103,7 @@ fn a_data_folder_that_can_not_be_used() {
     check_output(
         &output,
         &format!(
-            "The data folder {data_dir} can not be used: {account} may not write in {closed} (Permission \
+            "The data folder {data_dir} cannot be used: {account} may not write in {closed} (Permission \
              denied (os error 13)). Run as root: chown {account} {closed}  (or name another data folder: \
              --data-dir FOLDER)"
         ),
@@ -116,7 +116,7 @@ fn a_data_folder_that_can_not_be_used() {
         check_program(
             &["migrate", "--data-dir", &data_dir],
             &format!(
-                "The data folder {data_dir} can not be made: {file} is there, and is no folder. Name \
+                "The data folder {data_dir} cannot be made: {file} is there, and is no folder. Name \
                  another data folder: --data-dir FOLDER"
             ),
         );

@@ -40,7 +40,7 @@ pub type Checked<T = ()> = Result<T, Finding>;
 pub enum Finding {
     /// The server does something else than the contract says.
     Broken(String),
-    /// This server can not be asked.
+    /// This server cannot be asked.
     NotAsked(String),
 }
 

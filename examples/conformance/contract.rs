@@ -85,9 +85,9 @@ contract! {
         "no page shows another user's data" => isolation::pages_show_nothing_of_others,
         "no watch shows another user's data" => isolation::watches_show_nothing_of_others,
         "another user's cursor is refused" => isolation::cursors_are_the_users_own,
-        "another user's history can not be read or restored" => isolation::histories_are_the_users_own,
-        "another user's conflict can not be read or resolved" => isolation::conflicts_are_the_users_own,
-        "another user's device can not be seen or revoked" => isolation::devices_are_the_users_own,
+        "another user's history cannot be read or restored" => isolation::histories_are_the_users_own,
+        "another user's conflict cannot be read or resolved" => isolation::conflicts_are_the_users_own,
+        "another user's device cannot be seen or revoked" => isolation::devices_are_the_users_own,
         "the user is the token's, another user_id is PERMISSION_DENIED" => isolation::the_user_is_the_tokens,
     }
     "rule 1": {
@@ -174,7 +174,7 @@ contract! {
         "RestoreVersion asked again is restored, and writes nothing" => history::restore_again,
         "RestoreVersion of a deletion deletes again" => history::restore_of_a_deletion,
         "ListDeleted has what was deleted, and how to bring it back" => history::recycle_bin,
-        "what never was has no history and can not be restored" => history::what_never_was,
+        "what never was has no history and cannot be restored" => history::what_never_was,
     }
     "section 6": {
         "a page is in the order of changes, each entity once, at its newest version" => pages::order_of_changes,

@@ -58,7 +58,7 @@ use subject::Subject;
 
 /// Checks a server against the contract of Ironflow Sync: one line for each promise and rule.
 ///
-/// `pass`: it is kept. `FAIL`: what was expected, and what came. `skip`: why this server can not be asked.
+/// `pass`: it is kept. `FAIL`: what was expected, and what came. `skip`: why this server cannot be asked.
 /// Ends with 0 if nothing failed, 1 if something did, 2 if the server could not be asked at all.
 #[derive(Parser)]
 #[command(name = "conformance")]

@@ -15,7 +15,7 @@ use crate::domain::catalog::{Catalog, Problem};
 pub(super) enum CatalogError {
     #[error("{0}: expected a catalog to read")]
     Unreadable(String, #[source] std::io::Error),
-    #[error("the catalog can not be used:\n{}", lines(.0, .1))]
+    #[error("the catalog cannot be used:\n{}", lines(.0, .1))]
     Bad(String, Vec<Problem>),
 }
 

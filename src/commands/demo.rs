@@ -44,10 +44,10 @@ enum DemoError {
     #[error("the demo was stopped; nothing of it is left behind")]
     Stopped,
     #[error(
-        "the demo can not make a folder in {parent}; name one that can be written: TMPDIR=/var/tmp"
+        "the demo cannot make a folder in {parent}; name one that can be written: TMPDIR=/var/tmp"
     )]
     Folder { parent: PathBuf, source: io::Error },
-    #[error("the terminal can not be read; say beforehand what to choose: --choose merge")]
+    #[error("the terminal cannot be read; say beforehand what to choose: --choose merge")]
     Keyboard(#[source] io::Error),
     #[error("the {device} called {call} and was told {status}")]
     Call {

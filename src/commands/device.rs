@@ -71,7 +71,7 @@ async fn perform(store: &Store, scope: &Scope, task: Task) -> Result<String, Box
     }
 }
 
-/// A device in one line. What it says of itself can not write anything else to a terminal.
+/// A device in one line. What it says of itself cannot write anything else to a terminal.
 fn line(known: &KnownDevice) -> String {
     let info = &known.info;
     let mut line = known.device.as_str().escape_debug().to_string();

@@ -14,7 +14,7 @@ use crate::config::Config;
 
 /// Something is not as it has to be.
 #[derive(Debug, ThisError)]
-#[error("the service can not run like this: {0} of the checks failed")]
+#[error("the service cannot run like this: {0} of the checks failed")]
 struct Ill(usize);
 
 /// How a check ended.
@@ -25,7 +25,7 @@ enum Finding {
     Ok,
     /// It works, and somebody should look at it.
     Warn,
-    /// The service can not run, or nobody can use it.
+    /// The service cannot run, or nobody can use it.
     Fail,
 }
 

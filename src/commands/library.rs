@@ -60,7 +60,7 @@ enum LibraryError {
     },
     #[error("--type: expected a shared type of the catalog ({0}), got {1:?}")]
     NotShared(String, String),
-    #[error("the object with the id {0} can not be stored: {1}")]
+    #[error("the object with the id {0} cannot be stored: {1}")]
     Refused(Uuid, String),
 }
 

@@ -36,7 +36,7 @@ pub(super) enum SecretError {
          IRONFLOW_JWT_SECRET"
     )]
     NotMade(PathBuf),
-    #[error("the development secret {path} can not be used")]
+    #[error("the development secret {path} cannot be used")]
     File {
         path: PathBuf,
         source: std::io::Error,

@@ -23,7 +23,7 @@ pub(super) fn table<const N: usize>(head: [&str; N], rows: &[[String; N]]) -> St
     text
 }
 
-/// What somebody has said, so that it can not write anything else to a terminal; a dash for nothing.
+/// What somebody has said, so that it cannot write anything else to a terminal; a dash for nothing.
 pub(super) fn said(text: Option<&str>) -> String {
     match text {
         Some(text) if !text.is_empty() => text.escape_debug().to_string(),

@@ -62,7 +62,7 @@ pub struct PageEnd {
     pub remaining: i64,
 }
 
-/// The cursor can not be used.
+/// The cursor cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CursorProblem {
     /// It is for a newer schema than the app has.

@@ -431,7 +431,7 @@ mod tests {
         assert!(found[0].1.chars().count() < 320, "{found:?}");
     }
 
-    /// A device's text can not make a pattern slow: with a backtracking engine this never ends.
+    /// A device's text cannot make a pattern slow: with a backtracking engine this never ends.
     #[test]
     fn patterns_match_in_linear_time() {
         let schema = json!({"properties": {"a": {"pattern": "^(a|a)*(a|a)*b?$|^((a+)+)+$"}}});

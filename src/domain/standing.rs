@@ -223,7 +223,7 @@ pub fn admit(
     Ok(state)
 }
 
-/// Whether the device's own count fits what was seen of it. An export leaves nothing out, so it can not
+/// Whether the device's own count fits what was seen of it. An export leaves nothing out, so it cannot
 /// miss what another with the same id has written.
 fn is_reused(last: Option<BatchMark>, wanted: Wanted) -> bool {
     let Some(last) = last else {

@@ -19,7 +19,7 @@ const SYSTEM_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// then the one every system has.
 const ACCOUNTS_FOR_ROOT: [&str; 2] = ["postgres", "nobody"];
 
-/// How `setpriv` ends when it can not change user or finds no such program.
+/// How `setpriv` ends when it cannot change user or finds no such program.
 const SETPRIV_FAILED: i32 = 127;
 
 /// How it ends when it may not execute the program.
@@ -95,7 +95,7 @@ impl Account {
             // own secrets are none of its business. TZ spares initdb a search.
             .env_clear()
             .envs([("PATH", SYSTEM_PATH), ("LC_ALL", "C"), ("TZ", "UTC")])
-            // The caller's folder may be one the account can not enter.
+            // The caller's folder may be one the account cannot enter.
             .current_dir("/")
             // A Ctrl-C in a terminal is for the service, which then stops the
             // server at the right moment; it must not reach it directly.

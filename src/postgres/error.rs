@@ -32,7 +32,7 @@ pub enum StartError {
     /// The binaries that were asked for are of another major than the folder.
     #[error(
         "{cluster_dir} was made by PostgreSQL {wanted}, but the binaries in {bin_dir} are \
-         PostgreSQL {found}, which can not open it. Name the folder of PostgreSQL {wanted}, \
+         PostgreSQL {found}, which cannot open it. Name the folder of PostgreSQL {wanted}, \
          or another data folder"
     )]
     WrongMajor {
@@ -74,10 +74,10 @@ pub enum StartError {
         uid: u32,
     },
 
-    /// The cluster belongs to somebody we can not run Postgres as.
+    /// The cluster belongs to somebody we cannot run Postgres as.
     #[error(
         "{cluster_dir} belongs to user id {owner}, and Postgres has to run as its owner, which \
-         {account} can not make it do. Run: chown -R {cure} {cluster_dir}"
+         {account} cannot make it do. Run: chown -R {cure} {cluster_dir}"
     )]
     WrongOwner {
         /// The cluster.
@@ -92,7 +92,7 @@ pub enum StartError {
 
     /// A folder on the way does not let the account of Postgres pass.
     #[error(
-        "Account `{account}`, which Postgres runs as because it refuses root, can not reach \
+        "Account `{account}`, which Postgres runs as because it refuses root, cannot reach \
          {target}: {folder} does not let it pass. Run: chmod o+x {folder}  (or use another place)"
     )]
     Unreachable {
@@ -106,7 +106,7 @@ pub enum StartError {
 
     /// We may not write in the data folder, or may not make it.
     #[error(
-        "The data folder {data_dir} can not be used: {account} may not write in {folder} \
+        "The data folder {data_dir} cannot be used: {account} may not write in {folder} \
          ({error}). Run as root: chown {account} {folder}  (or name another data folder: --data-dir FOLDER)"
     )]
     NotWritable {
@@ -122,7 +122,7 @@ pub enum StartError {
 
     /// There is something at the place of the data folder that is none.
     #[error(
-        "The data folder {data_dir} can not be made: {file} is there, and is no folder. Name another data \
+        "The data folder {data_dir} cannot be made: {file} is there, and is no folder. Name another data \
          folder: --data-dir FOLDER"
     )]
     NotAFolder {
@@ -224,7 +224,7 @@ pub enum StartError {
     },
 
     /// The server answers, but refuses us or the making of our database.
-    #[error("Postgres started, but its database `ironflow` can not be used: {}", .error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string))]
+    #[error("Postgres started, but its database `ironflow` cannot be used: {}", .error.as_db_error().map_or_else(|| error.to_string(), ToString::to_string))]
     Database {
         /// What it said.
         error: tokio_postgres::Error,
@@ -232,7 +232,7 @@ pub enum StartError {
 
     /// Nothing can be run as the account.
     #[error(
-        "Programs can not be run as account `{account}`: {reason}. It takes `setpriv` of \
+        "Programs cannot be run as account `{account}`: {reason}. It takes `setpriv` of \
          util-linux, and of root the right to change its user. Run: apt-get install -y util-linux \
          coreutils findutils"
     )]

@@ -77,7 +77,7 @@ impl Leash {
     /// Signals the server, if it runs.
     pub(super) fn signal(&self, signal: Signal) {
         if let Some(pid) = self.state().pid {
-            // It can not fail: the process is our child and not yet reaped.
+            // It cannot fail: the process is our child and not yet reaped.
             let _ = kill(pid, signal);
         }
     }

@@ -43,7 +43,7 @@ const SETTINGS: [&str; 9] = [
     "port=5432", // only a part of the socket's name
     // The log is ours, and user data stays out of it: no statements, no
     // parameters, and no DETAIL lines, which quote the row or key a constraint
-    // refused. Only text that can not be parsed is still quoted; the parameters
+    // refused. Only text that cannot be parsed is still quoted; the parameters
     // tokio-postgres sends are binary and not parsed.
     "logging_collector=off",
     "log_statement=none",
@@ -58,7 +58,7 @@ const SETTINGS: [&str; 9] = [
 /// would lose commits, which then no test could tell from a fault of ours.
 const NOT_DURABLE: [&str; 2] = ["fsync=off", "full_page_writes=off"];
 
-/// For all others; an edited `postgresql.conf` can not undo it.
+/// For all others; an edited `postgresql.conf` cannot undo it.
 const DURABLE: [&str; 2] = ["fsync=on", "full_page_writes=on"];
 
 /// All that is needed to run the server, again and again.

@@ -41,7 +41,7 @@ pub enum AddressError {
          can have a certificate of a public authority, only the name tells"
     )]
     WeakMode(String),
-    /// The file with the authorities can not be read.
+    /// The file with the authorities cannot be read.
     #[error("DATABASE_URL: sslrootcert: expected a PEM file to read at {}", path.display())]
     RootsUnreadable {
         /// The file.
@@ -70,7 +70,7 @@ pub enum AddressError {
         source: Option<io::Error>,
     },
     /// The TLS library refuses its own defaults.
-    #[error("TLS can not be set up")]
+    #[error("TLS cannot be set up")]
     Library(#[from] rustls::Error),
 }
 
@@ -124,7 +124,7 @@ impl Address {
     ///
     /// # Errors
     ///
-    /// What can not be read as one, and a file of authorities that can not be used. Nothing is connected to.
+    /// What cannot be read as one, and a file of authorities that cannot be used. Nothing is connected to.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let taken = Taken::from(text);
         let config = taken.rest.parse();

@@ -8,7 +8,7 @@ use super::Store;
 use super::fault::{io_error, tls_error};
 use crate::error::Fault;
 
-/// Why it can not. What is in `DATABASE_URL` is not repeated: it may hold a password.
+/// Why it cannot. What is in `DATABASE_URL` is not repeated: it may hold a password.
 #[derive(Debug, Error)]
 pub enum NoDatabase {
     /// Nothing answers there, or nothing that is Postgres.

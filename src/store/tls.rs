@@ -115,7 +115,7 @@ pub(super) enum TlsError {
         #[source]
         source: io::Error,
     },
-    /// A certificate can not be for it.
+    /// A certificate cannot be for it.
     #[error("DATABASE_URL: expected the name of a host for TLS, got {0}")]
     Name(String),
     /// TLS was not asked for.

@@ -21,7 +21,7 @@ const FILE_BYTES_MAX: usize = 1024 * 1024;
 /// What callers may speak behind the handshake: gRPC, and gRPC-Web over HTTP/1.1.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// TLS can not be set up. Says nothing of what is in a key.
+/// TLS cannot be set up. Says nothing of what is in a key.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// There is one setting without the other.
@@ -34,7 +34,7 @@ pub enum TlsError {
         /// What it would name.
         expected: &'static str,
     },
-    /// A file can not be read.
+    /// A file cannot be read.
     #[error("{setting}: expected {expected} to read at {}", path.display())]
     Unreadable {
         /// The setting that names it.
@@ -70,10 +70,10 @@ pub enum TlsError {
         key: PathBuf,
     },
     /// The TLS library refuses its own defaults.
-    #[error("TLS can not be set up")]
+    #[error("TLS cannot be set up")]
     Library(#[source] rustls::Error),
-    /// SIGHUP can not be listened to.
-    #[error("SIGHUP can not be listened to")]
+    /// SIGHUP cannot be listened to.
+    #[error("SIGHUP cannot be listened to")]
     Signal(#[source] io::Error),
 }
 

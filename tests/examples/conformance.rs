@@ -72,7 +72,7 @@ async fn against(endpoint: &str, user: &str, more: &[&str]) -> Run {
     conformance(&arguments).await
 }
 
-/// A service with an exercise in its library, so that there is nothing it can not be asked.
+/// A service with an exercise in its library, so that there is nothing it cannot be asked.
 async fn with_a_library() -> TestService {
     let service = TestService::start().await;
     let folder = TempDir::new().expect("a folder");

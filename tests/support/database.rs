@@ -126,7 +126,7 @@ impl Drop for TestDatabase {
     fn drop(&mut self) {
         let admin = self.admin.clone();
         let name = self.config.get_dbname().expect("named").to_owned();
-        // Its own thread: a test's runtime can not wait while it is being dropped.
+        // Its own thread: a test's runtime cannot wait while it is being dropped.
         let dropped = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
