@@ -3,6 +3,7 @@
 //! A conflict or a bad item is neither: those are answers ([`crate::domain::answer::Answer`]).
 
 use std::error::Error;
+use std::iter::successors;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -214,6 +215,13 @@ impl CallError {
             Self::Failed(fault) => fault.report(),
         }
     }
+}
+
+/// The error and what caused it, on one line.
+pub fn with_causes(error: &dyn Error) -> String {
+    let errors = successors(Some(error), |error| (*error).source());
+    let texts: Vec<String> = errors.map(ToString::to_string).collect();
+    texts.join(": ")
 }
 
 #[cfg(test)]

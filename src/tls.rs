@@ -9,9 +9,7 @@ mod files;
 mod handshakes;
 mod probe;
 
-use std::error::Error;
 use std::io;
-use std::iter::successors;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +31,7 @@ pub use probe::{greet, own_connector};
 
 use crate::config::Tls;
 use crate::domain::clock::Millis;
+use crate::error::with_causes;
 
 /// How often the files are looked at. Looking is reading them: that sees renames and links, as those of
 /// mounted secrets, and changes within the second that a file's time counts in.
@@ -134,7 +133,7 @@ impl Certificates {
                 loaded
             }
             Err(error) => {
-                let text = told(&error);
+                let text = with_causes(&error);
                 if !asked && self.seen.as_ref().err() == Some(&text) {
                     return;
                 }
@@ -148,16 +147,9 @@ impl Certificates {
                 tracing::info!("IRONFLOW_TLS_CERT: certificate read");
             }
             Err(error) => {
-                let error = told(&error);
+                let error = with_causes(&error);
                 tracing::warn!("{error}; the certificate in service stays");
             }
         }
     }
-}
-
-/// The error and what lies below it.
-fn told(error: &TlsError) -> String {
-    let errors = successors(Some(error as &dyn Error), |error| (*error).source());
-    let texts: Vec<String> = errors.map(ToString::to_string).collect();
-    texts.join(": ")
 }

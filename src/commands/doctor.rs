@@ -11,6 +11,7 @@ use super::ask::print_json;
 use super::print;
 use super::table::table;
 use crate::config::Config;
+use crate::error::with_causes;
 
 /// Something is not as it has to be.
 #[derive(Debug, ThisError)]
@@ -72,16 +73,10 @@ impl Check {
 
     /// What failed, in the words of its error; those say what to do.
     fn failed(check: &'static str, error: &dyn Error) -> Self {
-        let mut found = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            found = format!("{found}: {error}");
-            cause = error.source();
-        }
         Self {
             check,
             status: Finding::Fail,
-            found,
+            found: with_causes(error),
             advice: None,
         }
     }
