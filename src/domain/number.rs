@@ -8,7 +8,7 @@ pub const NUMBER_CHARS_MAX: usize = 64;
 
 /// The largest power of ten a device may write, either way: what a double can hold.
 /// Without it `1e130000` would make jsonb keep and send back 130,001 digits.
-pub const EXPONENT_MAX: i64 = 308;
+const EXPONENT_MAX: i64 = 308;
 
 /// A decimal number of any size: `0.DIGITS x 10^exponent`, in one normal form,
 /// so that `1.10`, `1.1` and `11e-1` are equal and `9007199254740993` stays itself.
