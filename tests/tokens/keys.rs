@@ -4,6 +4,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use futures_util::FutureExt;
 use futures_util::future::join_all;
 use ironflow_sync::auth::{Algorithm, Caller};
 use ironflow_sync::config::Config;
@@ -160,12 +161,10 @@ async fn however_many_unknown_keys_are_named_the_set_is_read_once_per_interval()
             assert_eq!(refused, Err(Refusal::KeyUnknown));
         }
     };
-    let begun = Instant::now();
+    let token = ed("stranger").token("mia");
+    let at_once = fresh.verify(&token).now_or_never();
+    assert_eq!(at_once, Some(Err(Refusal::KeyUnknown)), "nobody waits");
     storm().await;
-    assert!(
-        begun.elapsed() < Duration::from_millis(1900),
-        "nobody waits"
-    );
     assert_eq!(server.asked(), 1, "it has just been read");
     tokio::time::sleep(Duration::from_millis(3100)).await;
     assert_eq!(server.asked(), 1, "nobody asks");
@@ -227,18 +226,16 @@ async fn a_slow_source_holds_up_only_who_needs_it_and_not_for_long() {
     let waiting = fresh.verify(&token);
     let others = async {
         server.asked_again(1).await;
-        let begun = Instant::now();
-        fresh.verify(&known.token("mia")).await.expect("in the set");
-        assert!(
-            begun.elapsed() < Duration::from_secs(1),
-            "it waits for nothing"
-        );
+        let token = known.token("mia");
+        let at_once = fresh.verify(&token).now_or_never();
+        at_once.expect("it waits for nothing").expect("in the set");
     };
-    let (refused, ()) = tokio::join!(waiting, others);
+    let both_end = async { tokio::join!(waiting, others) };
+    let ended = tokio::time::timeout(PATIENCE, both_end).await;
+    let (refused, ()) = ended.expect("not for as long as the source takes");
     assert_eq!(refused, Err(Refusal::KeyUnknown));
     let waited = begun.elapsed();
     assert!(waited >= Duration::from_secs(2), "{waited:?}");
-    assert!(waited < Duration::from_secs(8), "{waited:?}");
 
     // The fetch ends by itself, and the next one is as quick as the source.
     server.tell(Answer::After(Duration::from_millis(300), both));
