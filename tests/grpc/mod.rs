@@ -1,11 +1,13 @@
-//! The service as a device sees it.
+//! The service as a device sees it; sections, rules and promises are those of docs/protocol.md.
 //!
-//! `rules`, `replays`, `groups`: section 3 of docs/protocol.md; `races`: many at once; `pull`, `watch`: section 6. `devices`: what
-//! is kept of them, and their clocks. `clones`: two with one id. `revocation`: those that are gone. `subscriptions`: who has paid. `inbox`, `policies`, `queues`, `duplicates`: conflicts, and who settles them. `history`: what was before,
-//! and bringing it back. `bad_input`, `bad_calls`, `limits`, `verbatim`: what is refused,
-//! and what is not. `admission`: who is let in. `quotas`: how much an account holds. `floods`: what no client would send. `catalog`: entity types. `retention`: what goes at its age.
-//! `account`, `erasure`: taking everything along, and deleting it. `isolation`: users. `faults`, `sessions`, `outage`: what breaks. `service`,
-//! `shutdown`: what stands around the calls. `wire`: the bytes of apps in the field.
+//! - Items: `rules`, `replays`, `groups`, `queues`, `races`, `verbatim`, `bad_input`, `wire` (the bytes of apps in
+//!   the field), `catalog` (entity types).
+//! - Conflicts: `policies`, `inbox`, `duplicates`. What was before: `history`, `retention`.
+//! - Reading along: `pull`, `watch`, `following`, `convergence`.
+//! - Devices and accounts: `devices`, `clones`, `counted`, `revocation`, `subscriptions`, `account`, `erasure`,
+//!   `isolation`.
+//! - Limits: `limits`, `admission`, `quotas`, `floods`, `bad_calls`.
+//! - What breaks: `faults`, `sessions`, `outage`. What stands around the calls: `service`, `shutdown`, `ageing`.
 
 mod account;
 mod admission;
