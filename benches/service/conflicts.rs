@@ -9,6 +9,7 @@ use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
 use crate::bench::{Bench, ITEM_BYTES, random_id, scope};
+use crate::cpu;
 use crate::lanes::Lane;
 use crate::push::{ENTITIES, Edits, LARGE_CONNECTIONS, ServicePush, push};
 use crate::support::service::token;
@@ -32,12 +33,13 @@ pub async fn conflicts(bench: &Bench) {
         ours.push(ServiceConflicts::new(bench, &user).await);
     }
     bench.settle().await;
-    let rates = Compared::rates(turn(1_500), &mut raw, &mut ours).await;
+    let rates = Compared::rates(turn(1_000), &mut raw, &mut ours).await;
     let case = format!(
         "push {SIZE} items, all conflicting, {} connections",
         raw.len()
     );
     compared(&case, &rates, "/s", 1.0, Aim::Told);
+    cpu::tell(&bench.service, &mut raw, &mut ours).await;
 }
 
 /// Users all of whose entities have had a second version written by a phone.

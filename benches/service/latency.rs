@@ -28,7 +28,7 @@ pub async fn latency(bench: &Bench) {
     }
     let per_second = peaks[0].min(peaks[1]) / 2.0;
     let length = if measured() {
-        Duration::from_secs(4)
+        Duration::from_millis(2_500)
     } else {
         Duration::from_millis(100)
     };

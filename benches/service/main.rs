@@ -10,6 +10,7 @@
 
 mod bench;
 mod conflicts;
+mod cpu;
 mod large;
 mod latency;
 mod metrics;
@@ -98,7 +99,7 @@ async fn measure() {
         storm::storm(&bench).await;
     }
     drop(bench);
-    if named("large") || !measured() {
+    if named("large") || (names.is_empty() && !measured()) {
         large::large().await;
     }
 }

@@ -18,6 +18,9 @@ use crate::support::{Device, TestDatabase};
 /// The argument that makes this program the plain server.
 const PLAIN: &str = "--plain-server";
 
+/// What the kernel counts time on the cores in, on every machine there is.
+pub const TICK_US: f64 = 10_000.0;
+
 /// A server that runs. Ends with the value, and with this process however that ends.
 pub struct Process {
     child: Child,
@@ -106,6 +109,17 @@ impl Process {
     pub fn forget_peak(&self) {
         let reset = fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5");
         reset.expect("our own child");
+    }
+
+    /// The time it has had on the cores so far.
+    pub fn cpu_us(&self) -> f64 {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()));
+        let stat = stat.expect("it runs");
+        let (_, fields) = stat.rsplit_once(") ").expect("behind its name");
+        // Fields 14 and 15 of all, in user and system mode; two stand before these.
+        let ticks = fields.split(' ').skip(11).take(2);
+        let ticks = ticks.map(|ticks| ticks.parse::<f64>().expect("a number"));
+        ticks.sum::<f64>() * TICK_US
     }
 
     fn status_kib(&self, name: &str) -> f64 {

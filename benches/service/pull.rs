@@ -11,6 +11,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Statement};
 
 use crate::bench::{Bench, ITEM_BYTES, scope};
+use crate::cpu;
 use crate::lanes::{Lane, measured};
 use crate::process::Process;
 use crate::push::{LARGE_CONNECTIONS, connections};
@@ -35,19 +36,28 @@ const USER_ENTITIES: usize = 1_000;
 
 /// A full page, again and again.
 pub async fn page(bench: &Bench) {
-    let rates = rates(bench, LARGE_CONNECTIONS, 0, PAGE_ENTITIES).await;
     let case = format!("pull {PAGE_ENTITIES} entities of 1 KB, {LARGE_CONNECTIONS} connections");
+    let (mut raw, mut ours) = lanes(bench, LARGE_CONNECTIONS, 0, PAGE_ENTITIES).await;
+    let rates = Compared::rates(turn(600), &mut raw, &mut ours).await;
     compared(&case, &rates, "/s", 1.0, Aim::Least(0.8));
+    cpu::tell(&bench.service, &mut raw, &mut ours).await;
 }
 
 /// Nothing new, again and again.
 pub async fn nothing(bench: &Bench) {
-    let rates = rates(bench, connections(), USER_ENTITIES, 0).await;
     let case = format!("empty pull, {} connections", connections());
+    let (mut raw, mut ours) = lanes(bench, connections(), USER_ENTITIES, 0).await;
+    let rates = Compared::rates(turn(600), &mut raw, &mut ours).await;
     compared(&case, &rates, "/s", 1.0, Aim::Least(0.6));
+    cpu::tell(&bench.service, &mut raw, &mut ours).await;
 }
 
-async fn rates(bench: &Bench, connections: usize, after: usize, entities: usize) -> Compared {
+async fn lanes(
+    bench: &Bench,
+    connections: usize,
+    after: usize,
+    entities: usize,
+) -> (Vec<RawPull>, Vec<ServicePull>) {
     let (mut raw, mut ours) = (Vec::new(), Vec::new());
     for user in bench.users(connections, USER_ENTITIES).await {
         let (client, statement) = bench.raw(RAW_PULL).await;
@@ -62,7 +72,7 @@ async fn rates(bench: &Bench, connections: usize, after: usize, entities: usize)
         ours.push(ServicePull { entities, ..pull });
     }
     bench.settle().await;
-    Compared::rates(turn(600), &mut raw, &mut ours).await
+    (raw, ours)
 }
 
 /// A page, unpacked as far as a device needs to count it and to go on.

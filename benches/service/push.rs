@@ -9,6 +9,7 @@ use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
 use crate::bench::{Bench, ITEM_BYTES, random_id, scope};
+use crate::cpu;
 use crate::lanes::{Lane, measured};
 use crate::process::Process;
 use crate::support::service::token;
@@ -38,15 +39,17 @@ pub async fn single(bench: &Bench) {
     let rates = Compared::rates(turn(1_000), &mut raw, &mut ours).await;
     let case = format!("push 1 item of 1 KB, {} connections", raw.len());
     compared(&case, &rates, "/s", 1.0, Aim::Least(0.65));
+    cpu::tell(&bench.service, &mut raw, &mut ours).await;
 }
 
 /// A hundred items at a time.
 pub async fn hundred(bench: &Bench) {
     let (mut raw, mut ours) = lanes(bench, LARGE_CONNECTIONS, 100).await;
     bench.settle().await;
-    let rates = Compared::rates(turn(1_500), &mut raw, &mut ours).await;
+    let rates = Compared::rates(turn(1_000), &mut raw, &mut ours).await;
     let case = format!("push 100 items of 1 KB, {} connections", raw.len());
     compared(&case, &rates, "/s", 1.0, Aim::Least(0.85));
+    cpu::tell(&bench.service, &mut raw, &mut ours).await;
 }
 
 /// One user with many devices beside one connection that does nothing else.

@@ -2,6 +2,8 @@
 //! once and by their number from then on (as any client does), a message goes out with its headers in one
 //! write, and answers are not unpacked further than they have to be.
 
+use std::ops::Range;
+
 use ironflow_sync::grpc::proto::SyncRequest;
 use prost::Message;
 use prost::bytes::{Buf, Bytes, BytesMut};
@@ -24,6 +26,8 @@ const INITIAL_WINDOW_SIZE: u16 = 4;
 /// The largest frame everybody takes, and its header.
 const FRAME_BYTES_MAX: usize = 16_384;
 const FRAME_HEADER_BYTES: usize = 9;
+/// Room for a few of them.
+const INCOMING_BYTES: usize = 4 * (FRAME_BYTES_MAX + FRAME_HEADER_BYTES);
 /// What stands before a message: whether it is compressed, and its length.
 const MESSAGE_HEADER_BYTES: usize = 5;
 
@@ -45,7 +49,9 @@ pub struct Wire {
     /// What came since the other end was last told that it may send on.
     received: u32,
     outgoing: Vec<u8>,
-    incoming: BytesMut,
+    /// What was read and not yet looked at: a part of this.
+    incoming: Box<[u8]>,
+    unread: Range<usize>,
     answer: BytesMut,
     ended: bool,
 }
@@ -76,7 +82,8 @@ impl Wire {
             initial_window: WINDOW_BYTES,
             received: 0,
             outgoing: Vec::new(),
-            incoming: BytesMut::new(),
+            incoming: vec![0; INCOMING_BYTES].into(),
+            unread: 0..0,
             answer: BytesMut::new(),
             ended: false,
         }
@@ -140,14 +147,16 @@ impl Wire {
     /// Takes one frame in.
     async fn take_frame(&mut self) {
         let header = self.read(FRAME_HEADER_BYTES).await;
+        let header = &self.incoming[header];
         let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
         let (kind, flags) = (header[3], header[4]);
-        let stream = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
+        let stream = number(&header[5..]);
         let payload = self.read(length as usize).await;
+        let payload = &self.incoming[payload];
         match kind {
             HEADERS => self.ended |= flags & END_STREAM != 0,
             DATA => {
-                self.answer.extend_from_slice(&payload);
+                self.answer.extend_from_slice(payload);
                 self.ended |= flags & END_STREAM != 0;
                 self.received += length;
                 if self.received > WINDOW_BYTES_MAX / 2 {
@@ -166,22 +175,34 @@ impl Wire {
                 }
                 self.outgoing.extend(frame(SETTINGS, ACK, 0, &[]));
             }
-            PING if flags & ACK == 0 => self.outgoing.extend(frame(PING, ACK, 0, &payload)),
-            WINDOW_UPDATE if stream == 0 => self.connection_window += i64::from(number(&payload)),
+            PING if flags & ACK == 0 => self.outgoing.extend(frame(PING, ACK, 0, payload)),
+            WINDOW_UPDATE if stream == 0 => self.connection_window += i64::from(number(payload)),
             WINDOW_UPDATE if stream == self.stream => {
-                self.stream_window += i64::from(number(&payload));
+                self.stream_window += i64::from(number(payload));
             }
             GOAWAY | RST_STREAM => panic!("the service ended the call: {payload:?}"),
             _ => (),
         }
     }
 
-    async fn read(&mut self, size: usize) -> BytesMut {
-        while self.incoming.len() < size {
-            let read = self.socket.read_buf(&mut self.incoming).await;
-            assert!(read.expect("an answer") > 0, "the service hung up");
+    /// So many bytes of what comes: where they are.
+    async fn read(&mut self, size: usize) -> Range<usize> {
+        if self.incoming.len() - self.unread.start < size {
+            self.incoming.copy_within(self.unread.clone(), 0);
+            self.unread = 0..self.unread.len();
         }
-        self.incoming.split_to(size)
+        while self.unread.len() < size {
+            let read = self.socket.read(&mut self.incoming[self.unread.end..]);
+            let read = read.await.expect("an answer");
+            assert!(read > 0, "the service hung up");
+            self.unread.end += read;
+        }
+        let start = self.unread.start;
+        self.unread.start += size;
+        if self.unread.is_empty() {
+            self.unread = 0..0;
+        }
+        start..start + size
     }
 }
 

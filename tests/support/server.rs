@@ -19,6 +19,15 @@ const IMAGE: &str = "postgres:17";
 /// Room for races with many connections in several tests at once.
 const CONNECTIONS_MAX: &str = "300";
 
+/// What keeps a bench from measuring checkpoints and vacuums, which come when they come: memory for all of it,
+/// and neither of them while it runs. Commits are as durable as ever.
+const STEADY: [(&str, &str); 4] = [
+    ("shared_buffers", "1GB"),
+    ("max_wal_size", "8GB"),
+    ("checkpoint_timeout", "1h"),
+    ("autovacuum", "off"),
+];
+
 /// How to connect as an administrator to the one server of this process.
 pub fn admin() -> &'static Config {
     static SERVER: OnceLock<Config> = OnceLock::new();
@@ -44,13 +53,20 @@ pub fn private(durable: bool) -> Config {
         .tempdir()
         .expect("a folder")
         .keep();
+    let mut settings = vec![("max_connections", CONNECTIONS_MAX)];
+    if durable {
+        settings.extend(STEADY);
+    }
+    let settings = settings
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
     let cluster = Cluster::start(ClusterConfig {
         data_dir: folder.clone(),
         bin_dir: None,
         search_path: env::var_os("PATH").unwrap_or_default(),
         holder: "tests".to_owned(),
         durable,
-        settings: vec![("max_connections".to_owned(), CONNECTIONS_MAX.to_owned())],
+        settings: settings.collect(),
     });
     let cluster = cluster.unwrap_or_else(|error| panic!("no Postgres for the tests: {error}"));
     // When this process ends, however it does, the server follows by its parent-death signal.
