@@ -78,8 +78,10 @@ impl Bench {
     /// A connection in the place of a device, with a prepared statement.
     pub async fn raw(&self, statement: &str) -> (Client, Statement) {
         let client = self.database.client().await;
-        // One plan for all sizes: planning each time would take longer than the update of one row.
-        let settings = "set plan_cache_mode = force_generic_plan; set jit = off";
+        // One plan for all sizes: planning each time would take longer than the update of one row. And such a
+        // plan knows so little that it would rather sort than read in the order of an index.
+        let settings = "set plan_cache_mode = force_generic_plan; set jit = off; \
+                        set enable_seqscan = off; set enable_bitmapscan = off";
         client.batch_execute(settings).await.expect("settings");
         let statement = client.prepare(statement).await.expect("the statement");
         (client, statement)
