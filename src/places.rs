@@ -3,6 +3,7 @@
 //! The queue for connections is here and not in the pool, whose queue knows no users: there, one user's
 //! thirty-two busy devices would stand before everybody else. Whoever waits holds no connection.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,12 +20,12 @@ use crate::error::{Fault, Refusal};
 /// somebody comes, that one waits for.
 const USER_PART: usize = 4;
 
-/// The part of the machine's cores that one user may keep busy: a place at work takes about one, between
-/// the service and its database.
+/// The part of the machine's cores that one user may keep busy: a place at work on pages takes about one,
+/// between the service and its database.
 const USER_CORES_PART: usize = 2;
 
-/// ..but so many in any case: what a user reads must not wait for a push of theirs that waits for a lock.
-/// Of their pushes one is at work at a time.
+/// ..but so many in any case, one of them not for pages: what a user reads must not wait for a push of theirs
+/// that waits for a lock. Of their pushes one is at work at a time.
 const USER_MIN: usize = 2;
 
 /// The places of a process. Cheap to clone; all clones are one.
@@ -37,17 +38,40 @@ pub struct Places {
 struct Shared {
     /// Places of one user at most.
     user_max: usize,
+    /// How many of them may be for pages.
+    user_pages_max: usize,
     state: Mutex<State>,
+}
+
+/// What a place is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// A page of all there is: as much as a core can do, for as long as somebody asks for the next one.
+    Page,
+    /// Anything else.
+    Other,
 }
 
 struct State {
     free: usize,
     /// Places taken by each user who has any.
-    taken: HashMap<Scope, usize>,
+    taken: HashMap<Scope, Taken>,
     /// Who waits, each user's calls in the order of asking.
-    waiting: HashMap<Scope, VecDeque<oneshot::Sender<Place>>>,
+    waiting: HashMap<Scope, VecDeque<Waiting>>,
     /// Each user who waits, once: the one whose turn is next first.
     order: VecDeque<Scope>,
+}
+
+/// Places of one user.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Taken {
+    all: usize,
+    pages: usize,
+}
+
+struct Waiting {
+    work: Work,
+    sender: oneshot::Sender<Place>,
 }
 
 /// How places are used.
@@ -66,6 +90,7 @@ pub struct Place {
     shared: Arc<Shared>,
     /// Whose; `None` once given back.
     scope: Option<Scope>,
+    work: Work,
 }
 
 impl Places {
@@ -74,6 +99,7 @@ impl Places {
         let user_max = (places / USER_PART).min(cores / USER_CORES_PART);
         let shared = Shared {
             user_max: user_max.max(USER_MIN).min(places),
+            user_pages_max: user_max.max(1),
             state: Mutex::new(State {
                 free: places,
                 taken: HashMap::new(),
@@ -92,19 +118,19 @@ impl Places {
         let state = self.shared.lock();
         let waiting = state.waiting.values().flatten();
         PlacesUsage {
-            taken: state.taken.values().sum(),
+            taken: state.taken.values().map(|taken| taken.all).sum(),
             free: state.free,
-            waiting: waiting.filter(|sender| !sender.is_closed()).count(),
+            waiting: waiting.filter(|next| !next.sender.is_closed()).count(),
         }
     }
 
     /// Waits for a place, as long as a call may.
-    pub async fn take_soon(&self, scope: &Scope) -> Result<Place, Refusal> {
-        let place = timeout(self.wait_max, self.take(scope)).await;
+    pub async fn take_soon(&self, scope: &Scope, work: Work) -> Result<Place, Refusal> {
+        let place = timeout(self.wait_max, self.take(scope, work)).await;
         place.map_err(|_| Refusal::Overloaded)
     }
 
-    /// Does work for a stream in a place, in a task of its own. A stream whose reader has stopped is driven no
+    /// Reads a page for a stream in a place, in a task of its own. A stream whose reader has stopped is driven no
     /// further; it must hold neither a place nor a connection meanwhile. Who drops this ends the work.
     pub async fn work<T: Send + 'static>(
         &self,
@@ -113,7 +139,7 @@ impl Places {
     ) -> Result<T, Fault> {
         let places = self.clone();
         let work = async move {
-            let _place = places.take(&scope).await;
+            let _place = places.take(&scope, Work::Page).await;
             work.await
         };
         let task = AbortOnDropHandle::new(tokio::spawn(work.in_current_span()));
@@ -122,18 +148,21 @@ impl Places {
     }
 
     /// Waits for a place. Who stops waiting leaves nothing behind.
-    pub async fn take(&self, scope: &Scope) -> Place {
+    pub async fn take(&self, scope: &Scope, work: Work) -> Place {
         let (sender, receiver) = oneshot::channel();
         let given = {
             let mut state = self.shared.lock();
-            let waiting = state.waiting.entry(scope.clone()).or_default();
-            // Who gave up while waiting takes no room.
-            waiting.retain(|sender| !sender.is_closed());
-            if waiting.is_empty() && !state.order.contains(scope) {
-                state.order.push_back(scope.clone());
+            match state.waiting.entry(scope.clone()) {
+                Entry::Occupied(mut waiting) => {
+                    // Who gave up while waiting takes no room.
+                    waiting.get_mut().retain(|next| !next.sender.is_closed());
+                    waiting.get_mut().push_back(Waiting { work, sender });
+                }
+                Entry::Vacant(nobody) => {
+                    nobody.insert(VecDeque::from([Waiting { work, sender }]));
+                    state.order.push_back(scope.clone());
+                }
             }
-            let waiting = state.waiting.entry(scope.clone()).or_default();
-            waiting.push_back(sender);
             state.give(&self.shared)
         };
         deliver(given);
@@ -165,23 +194,32 @@ impl State {
                 break;
             };
             let taken = self.taken.get(&scope).copied().unwrap_or_default();
-            if taken >= shared.user_max {
-                self.order.push_back(scope);
-                passed_over += 1;
-                continue;
-            }
             let mut waiting = self.waiting.remove(&scope).unwrap_or_default();
-            let next = std::iter::from_fn(|| waiting.pop_front()).find(|next| !next.is_closed());
+            waiting.retain(|next| !next.sender.is_closed());
+            let place = waiting
+                .iter()
+                .position(|next| shared.fits(taken, next.work));
+            let next = place.and_then(|place| waiting.remove(place));
             if !waiting.is_empty() {
                 self.waiting.insert(scope.clone(), waiting);
                 self.order.push_back(scope.clone());
+                passed_over += 1;
             }
-            if let Some(sender) = next {
+            if let Some(Waiting { work, sender }) = next {
                 self.free -= 1;
-                *self.taken.entry(scope.clone()).or_default() += 1;
+                let taken = self.taken.entry(scope.clone()).or_default();
+                taken.all += 1;
+                taken.pages += usize::from(work == Work::Page);
                 let shared = shared.clone();
                 let scope = Some(scope);
-                given.push((sender, Place { shared, scope }));
+                given.push((
+                    sender,
+                    Place {
+                        shared,
+                        scope,
+                        work,
+                    },
+                ));
                 passed_over = 0;
             }
         }
@@ -190,6 +228,15 @@ impl State {
 }
 
 impl Shared {
+    /// Whether somebody who has so many places may have one more for this.
+    fn fits(&self, taken: Taken, work: Work) -> bool {
+        let fits = match work {
+            Work::Page => taken.pages < self.user_pages_max,
+            Work::Other => true,
+        };
+        fits && taken.all < self.user_max
+    }
+
     /// Nothing is ever left half-done under this lock, so a poisoned one is as good as any.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -205,8 +252,9 @@ impl Drop for Place {
             let mut state = self.shared.lock();
             state.free += 1;
             if let Some(taken) = state.taken.get_mut(&scope) {
-                *taken -= 1;
-                if *taken == 0 {
+                taken.all -= 1;
+                taken.pages -= usize::from(self.work == Work::Page);
+                if *taken == Taken::default() {
                     state.taken.remove(&scope);
                 }
             }
@@ -235,12 +283,14 @@ mod tests {
     async fn users_have_turns_however_many_calls_of_one_wait() {
         let places = places(1);
         let (mia, leo) = (scope("mia"), scope("leo"));
-        let held = places.take(&mia).await;
-        let mut busy: Vec<_> = (0..3).map(|_| Box::pin(places.take(&mia))).collect();
+        let held = places.take(&mia, Work::Other).await;
+        let mut busy: Vec<_> = (0..3)
+            .map(|_| Box::pin(places.take(&mia, Work::Other)))
+            .collect();
         for waiting in &mut busy {
             assert!(waiting.now_or_never().is_none());
         }
-        let mut other = Box::pin(places.take(&leo));
+        let mut other = Box::pin(places.take(&leo, Work::Other));
         assert!((&mut other).now_or_never().is_none());
         drop(held);
         let first = (&mut busy[0]).now_or_never().expect("asked first");
@@ -256,22 +306,65 @@ mod tests {
     async fn a_user_has_a_part_of_the_places_and_no_more() {
         let places = places(8);
         let mia = scope("mia");
-        let held = [places.take(&mia).await, places.take(&mia).await];
-        let mut third = Box::pin(places.take(&mia));
+        let held = [
+            places.take(&mia, Work::Other).await,
+            places.take(&mia, Work::Other).await,
+        ];
+        let mut third = Box::pin(places.take(&mia, Work::Other));
         assert!((&mut third).now_or_never().is_none(), "6 are free");
-        let _other = places.take(&scope("leo")).now_or_never().expect("free");
+        let _other = places
+            .take(&scope("leo"), Work::Other)
+            .now_or_never()
+            .expect("free");
         drop(held);
         assert!(third.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn on_a_small_machine_a_users_pages_are_read_one_by_one_beside_their_other_work() {
+        let places = Places::new(16, 2, Duration::from_secs(60));
+        let (mia, leo) = (scope("mia"), scope("leo"));
+        let page = places.take(&mia, Work::Page).await;
+        let mut second = Box::pin(places.take(&mia, Work::Page));
+        assert!((&mut second).now_or_never().is_none(), "15 are free");
+        // Asked later, and not behind it.
+        let push = places.take(&mia, Work::Other).now_or_never();
+        let push = push.expect("one is not for pages");
+        let mut third = Box::pin(places.take(&mia, Work::Other));
+        assert!((&mut third).now_or_never().is_none(), "she has two");
+        let _other = places
+            .take(&leo, Work::Page)
+            .now_or_never()
+            .expect("his own");
+        drop(push);
+        assert!(third.now_or_never().is_some());
+        assert!((&mut second).now_or_never().is_none(), "one page is read");
+        drop(page);
+        assert!(second.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn who_has_gone_keeps_nobody_waiting_who_came_later() {
+        let places = places(1);
+        let [mia, leo, zoe] = ["mia", "leo", "zoe"].map(scope);
+        let held = places.take(&mia, Work::Other).await;
+        let mut gone = Box::pin(places.take(&leo, Work::Other));
+        assert!((&mut gone).now_or_never().is_none());
+        let mut there = Box::pin(places.take(&zoe, Work::Other));
+        assert!((&mut there).now_or_never().is_none());
+        drop(gone);
+        drop(held);
+        assert!(there.now_or_never().is_some(), "zoe's turn");
     }
 
     #[tokio::test]
     async fn who_stops_waiting_leaves_nothing_behind() {
         let places = places(1);
         let (mia, leo) = (scope("mia"), scope("leo"));
-        let held = places.take(&mia).await;
-        let mut gone = Box::pin(places.take(&mia));
+        let held = places.take(&mia, Work::Other).await;
+        let mut gone = Box::pin(places.take(&mia, Work::Other));
         assert!((&mut gone).now_or_never().is_none());
-        let mut there = Box::pin(places.take(&leo));
+        let mut there = Box::pin(places.take(&leo, Work::Other));
         assert!((&mut there).now_or_never().is_none());
         drop(gone);
         drop(held);
@@ -282,8 +375,8 @@ mod tests {
             assert!(state.taken.is_empty() && state.waiting.is_empty() && state.order.is_empty());
         }
         // Nor does one who was given a place and never took it.
-        let held = places.take(&mia).await;
-        let mut given = Box::pin(places.take(&mia));
+        let held = places.take(&mia, Work::Other).await;
+        let mut given = Box::pin(places.take(&mia, Work::Other));
         assert!((&mut given).now_or_never().is_none());
         drop(held);
         drop(given);
@@ -293,10 +386,13 @@ mod tests {
     #[tokio::test]
     async fn a_call_waits_for_so_long_and_is_told_to_come_back() {
         let places = Places::new(1, 64, Duration::from_millis(1));
-        let held = places.take(&scope("mia")).await;
-        let refused = places.take_soon(&scope("leo")).await;
+        let held = places.take(&scope("mia"), Work::Other).await;
+        let refused = places.take_soon(&scope("leo"), Work::Other).await;
         assert_eq!(refused.err(), Some(Refusal::Overloaded));
         drop(held);
-        places.take_soon(&scope("leo")).await.expect("free");
+        places
+            .take_soon(&scope("leo"), Work::Other)
+            .await
+            .expect("free");
     }
 }

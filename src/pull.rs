@@ -17,7 +17,7 @@ use crate::domain::standing::{BatchNumber, Gate, SubscriptionState, Wanted, admi
 use crate::domain::version::Revision;
 use crate::error::{CallError, Fault, FieldProblem, Refusal};
 use crate::metrics::Metrics;
-use crate::places::Places;
+use crate::places::{Places, Work};
 use crate::presence::Presence;
 use crate::store::Store;
 use crate::store::device::Seen;
@@ -125,7 +125,7 @@ impl Pull {
         ));
         let work = async {
             let begun = Instant::now();
-            let _place = self.places.take_soon(&request.scope).await?;
+            let _place = self.places.take_soon(&request.scope, Work::Page).await?;
             let result = self.page(request, now).await;
             Span::current().record("duration_ms", begun.elapsed().as_millis() as u64);
             if let Ok(page) = &result {

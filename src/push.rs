@@ -25,7 +25,7 @@ use crate::domain::standing::{BatchMark, Gate};
 use crate::error::{CallError, Fault, Refusal};
 use crate::feed::Feed;
 use crate::metrics::Metrics;
-use crate::places::{Place, Places};
+use crate::places::{Place, Places, Work};
 use crate::store::Store;
 use crate::store::batch::{Author, Batch, Recorded};
 use crate::store::device::DeviceInfo;
@@ -162,7 +162,7 @@ impl Push {
     /// Waits for the scope's turn, and then for a place: whoever waits for a turn needs no place.
     async fn turn(&self, scope: &Scope) -> Result<(Turn, Place), Refusal> {
         let turn = self.turns.take(scope).await?;
-        let place = self.places.take_soon(scope).await?;
+        let place = self.places.take_soon(scope, Work::Other).await?;
         Ok((turn, place))
     }
 

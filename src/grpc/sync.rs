@@ -37,7 +37,7 @@ use crate::export::Export;
 use crate::history::history;
 use crate::inbox::inspect;
 use crate::metrics::Metrics;
-use crate::places::Places;
+use crate::places::{Places, Work};
 use crate::pull::Pull;
 use crate::push::Push;
 use crate::push::revoke::RevokeRequest;
@@ -127,7 +127,7 @@ impl SyncService for Sync {
         let device = device_id(&request.into_inner().device_id).map_err(Refusal::from)?;
         let scope = Scope::of(&caller.user);
         let gate = self.gatekeeper.gate(&caller);
-        let _place = self.places.take_soon(&scope).await?;
+        let _place = self.places.take_soon(&scope, Work::Other).await?;
         let status = status(&self.store, &scope, &device, &gate, now()).await?;
         Ok(Response::new(status_response(status)))
     }
@@ -155,7 +155,7 @@ impl SyncService for Sync {
         weigh(&request);
         let caller = caller(&request)?;
         let query = conflict_query(request.into_inner(), &caller)?;
-        let _place = self.places.take_soon(&query.scope).await?;
+        let _place = self.places.take_soon(&query.scope, Work::Other).await?;
         let page = self.store.list_conflicts(&query).await?;
         Ok(Response::new(conflict_page(page)))
     }
@@ -167,7 +167,7 @@ impl SyncService for Sync {
         weigh(&request);
         let scope = Scope::of(&caller(&request)?.user);
         let id = conflict_id(&request.into_inner().conflict_id).map_err(Refusal::from)?;
-        let _place = self.places.take_soon(&scope).await?;
+        let _place = self.places.take_soon(&scope, Work::Other).await?;
         let found = inspect(&self.store, &self.catalog, &scope, id).await?;
         let found = found.ok_or_else(|| Refusal::from(unknown_conflict()))?;
         Ok(Response::new(inspection(found)))
@@ -192,7 +192,7 @@ impl SyncService for Sync {
         weigh(&request);
         let caller = caller(&request)?;
         let request = history_request(request.into_inner(), &caller)?;
-        let _place = self.places.take_soon(&request.scope).await?;
+        let _place = self.places.take_soon(&request.scope, Work::Other).await?;
         let page = history(&self.store, &self.catalog, request).await?;
         Ok(Response::new(history_page(page)))
     }
@@ -216,7 +216,7 @@ impl SyncService for Sync {
         weigh(&request);
         let caller = caller(&request)?;
         let query = deleted_query(request.into_inner(), &caller)?;
-        let _place = self.places.take_soon(&query.scope).await?;
+        let _place = self.places.take_soon(&query.scope, Work::Other).await?;
         let page = self.store.list_deleted(&query).await?;
         Ok(Response::new(deleted_page(page)))
     }
@@ -245,7 +245,7 @@ impl SyncService for Sync {
         let scope = Scope::of(&caller(&request)?.user);
         let response = match request.into_inner().confirmation_token.as_str() {
             "" => {
-                let _place = self.places.take_soon(&scope).await?;
+                let _place = self.places.take_soon(&scope, Work::Other).await?;
                 let offer = self.erasing.offer(&scope, now()).await;
                 offered(offer.map_err(CallError::Failed)?)
             }
