@@ -179,6 +179,17 @@ impl Admission {
         })
     }
 
+    /// Whether there is no room for a call, whoever makes it.
+    pub fn is_full(&self, kind: Kind) -> bool {
+        let rules = &self.0.rules;
+        let under_way = self.0.lock();
+        match kind {
+            Kind::Call => under_way.all.calls >= rules.calls_max,
+            Kind::Watch => under_way.all.watches >= rules.watches_max,
+            Kind::Question => false,
+        }
+    }
+
     /// How long to hold a refusal back.
     pub fn hold(&self, refusal: &Refusal) -> Held {
         let hold = if let Refusal::RateLimited { wait, .. } = refusal {

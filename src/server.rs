@@ -160,6 +160,7 @@ pub async fn serve(
             metrics: metrics.clone(),
         })
         .layer(EdgeLayer {
+            admission: admission.clone(),
             call_timeout: limits.call_timeout(),
             message_bytes_max: limits.message_bytes_max,
         })

@@ -97,7 +97,8 @@ where
     }
 }
 
-fn kind(path: &str) -> Kind {
+/// What kind of call a path of ours leads to.
+pub(super) fn kind(path: &str) -> Kind {
     match path.rsplit('/').next() {
         Some("Watch") => Kind::Watch,
         Some("GetServerInfo") => Kind::Question,

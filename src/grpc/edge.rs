@@ -2,7 +2,7 @@
 //! (section 7) where tonic would answer otherwise.
 
 use std::convert::Infallible;
-use std::future::Future;
+use std::future::{Future, ready};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -12,8 +12,10 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 use tower::{Layer, Service};
 
+use super::admission::kind;
 use super::proto::sync_service_server::SERVICE_NAME;
-use super::status::{bad_framing, deadline_exceeded, message_too_large, no_such_call};
+use super::status::{bad_framing, deadline_exceeded, message_too_large, no_such_call, overloaded};
+use crate::admission::Admission;
 use crate::domain::clock::Millis;
 use crate::trace::{Trace, within};
 
@@ -26,8 +28,10 @@ pub fn now() -> Millis {
 }
 
 /// Wraps every service in an [`EdgeService`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct EdgeLayer {
+    /// Says whether there is room for a call at all.
+    pub admission: Admission,
     /// Longest time a call may take; the caller's own deadline may be shorter.
     pub call_timeout: Duration,
     /// Largest message, for the answer to a larger one.
@@ -38,7 +42,9 @@ pub struct EdgeLayer {
 /// RESOURCE_EXHAUSTED with details to a message that is too large (tonic would say OUT_OF_RANGE, or
 /// give none), INVALID_ARGUMENT to bytes it can not unpack (tonic would say INTERNAL), and UNIMPLEMENTED with
 /// what there is to a path that leads nowhere (tonic would say nothing). What is not a gRPC call at all it refuses in HTTP (tonic would take it for one).
-#[derive(Debug, Clone)]
+/// While the process is full it says so here, before it looks at token or message: whoever is refused then must
+/// cost next to nothing.
+#[derive(Clone)]
 pub struct EdgeService<S> {
     inner: S,
     layer: EdgeLayer,
@@ -72,7 +78,12 @@ where
         if let Err(status) = is_call(request.method(), request.headers()) {
             return Box::pin(async move { Ok(refused_in_http(status)) });
         }
-        let is_ours = is_ours(request.uri().path());
+        let path = request.uri().path();
+        let is_ours = is_ours(path);
+        if is_ours && self.layer.admission.is_full(kind(path)) {
+            drop(request);
+            return Box::pin(ready(Ok(overloaded())));
+        }
         let asked = caller_timeout(request.headers()).unwrap_or(Duration::MAX);
         let timeout = asked.min(self.layer.call_timeout);
         let message_bytes_max = self.layer.message_bytes_max;

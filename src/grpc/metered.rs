@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use tower::{Layer, Service};
 
+use super::status::Counted;
 use crate::metrics::{CallUnderWay, Method, Metrics};
 
 /// The reason of an error that gives none.
@@ -126,6 +127,10 @@ where
                 call.ended(name(Code::Unknown));
                 return Ok(response);
             }
+            if let Some(Counted { code, reason }) = response.extensions().get() {
+                call.refused(name(*code), reason);
+                return Ok(response);
+            }
             let call = match Status::from_header_map(response.headers()) {
                 Some(_) => {
                     ended(call, response.headers());
@@ -177,7 +182,7 @@ fn ended(call: CallUnderWay, headers: &HeaderMap) {
     match status {
         Some(status) if status.code() != Code::Ok => {
             let reason = status.get_details_error_info().map(|info| info.reason);
-            call.refused(name(status.code()), reason.unwrap_or(NO_REASON.to_owned()));
+            call.refused(name(status.code()), reason.as_deref().unwrap_or(NO_REASON));
         }
         Some(_) => call.ended(name(Code::Ok)),
         None => call.ended(name(Code::Unknown)),

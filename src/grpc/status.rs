@@ -1,8 +1,11 @@
 //! The one bridge from our errors to gRPC statuses, with `google.rpc` details.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
+use http::{HeaderMap, Response};
+use tonic::body::Body;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
@@ -11,6 +14,9 @@ use crate::error::{CallError, Fault, Refusal};
 
 /// The `domain` of every `ErrorInfo`.
 const ERROR_DOMAIN: &str = "ironflow.sync.v1";
+
+/// The process is too busy.
+const OVERLOADED: &str = "OVERLOADED";
 
 /// When to come back at the earliest and at the latest, if the store is out of reach, or the server
 /// busy or at its end. Spread out, so that not all devices come back at once.
@@ -32,7 +38,7 @@ impl From<Refusal> for Status {
             Refusal::TooManyCalls { .. } => (Code::ResourceExhausted, "TOO_MANY_CALLS"),
             Refusal::TooManyStreams { .. } => (Code::ResourceExhausted, "TOO_MANY_STREAMS"),
             Refusal::TooManyDevices { .. } => (Code::ResourceExhausted, "TOO_MANY_DEVICES"),
-            Refusal::Overloaded => (Code::Unavailable, "OVERLOADED"),
+            Refusal::Overloaded => (Code::Unavailable, OVERLOADED),
             Refusal::AccountDeleted => (Code::PermissionDenied, "ACCOUNT_DELETED"),
             Refusal::CursorReset => (Code::FailedPrecondition, "CURSOR_RESET"),
             Refusal::DeviceRevoked => (Code::PermissionDenied, "DEVICE_REVOKED"),
@@ -173,6 +179,31 @@ fn jitter() -> Duration {
 
 fn retry_delay() -> Duration {
     Duration::from_millis(fastrand::u64(RETRY_DELAY_MS))
+}
+
+/// Why a call was refused, beside an answer that says so: who counts refusals need not take it apart.
+#[derive(Clone, Copy)]
+pub(super) struct Counted {
+    pub(super) code: Code,
+    pub(super) reason: &'static str,
+}
+
+/// OVERLOADED, made beforehand: it is said most when there is least time for it. So many are made that it stays
+/// spread out when their callers come back.
+pub(super) fn overloaded() -> Response<Body> {
+    const SPREAD: usize = 256;
+    static HEADERS: LazyLock<Vec<HeaderMap>> = LazyLock::new(|| {
+        let each = (0..SPREAD).map(|_| Status::from(Refusal::Overloaded));
+        each.map(|status| status.into_http::<Body>().into_parts().0.headers)
+            .collect()
+    });
+    let mut response = Response::new(Body::empty());
+    if let Some(headers) = fastrand::choice(HEADERS.iter()) {
+        response.headers_mut().clone_from(headers);
+    }
+    let (code, reason) = (Code::Unavailable, OVERLOADED);
+    response.extensions_mut().insert(Counted { code, reason });
+    response
 }
 
 /// UNAVAILABLE, with when to come back.

@@ -115,8 +115,9 @@ impl CallUnderWay {
     }
 
     /// The call has ended with an error that gives a reason: one of the contract's.
-    pub fn refused(self, code: &'static str, reason: String) {
+    pub fn refused(self, code: &'static str, reason: &str) {
         let refusals = &self.metrics.0.calls.refusals;
+        let reason = reason.to_owned();
         refusals.get_or_create(&Reason { reason }).inc();
         self.ended(code);
     }

@@ -1,11 +1,14 @@
 //! Who is let in: rates and calls under way of a user, and of the process (section 8).
 
+use std::collections::HashSet;
 use std::future::ready;
 use std::time::Duration;
 
 use futures_util::stream::{Stream, StreamExt, once, pending};
 use ironflow_sync::grpc::proto::Resolution::Applied;
-use ironflow_sync::grpc::proto::{SyncItem, SyncRequest, SyncResponse};
+use ironflow_sync::grpc::proto::{
+    GetServerInfoRequest, GetStatusRequest, SyncItem, SyncRequest, SyncResponse,
+};
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tonic::client::Grpc;
@@ -20,6 +23,7 @@ use uuid::Uuid;
 
 use super::limits::sized;
 use super::{HeldScope, check_status, count, eventually, waiting_pushes};
+use crate::metrics::told::{LISTEN, Told};
 use crate::support::service::token;
 use crate::support::{Device, TestDatabase, TestService, put, put_bytes};
 
@@ -239,6 +243,44 @@ async fn a_busy_process_sheds_calls_but_answers_what_it_is() {
     held.release().await;
     first.await.expect("no panic").expect("applied");
     eventually("there is room", async || mia.try_status().await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn a_full_process_says_so_before_it_looks_at_a_token_or_a_message() {
+    let service = TestService::with(&[&LISTEN[..], &["--calls-max", "1"]].concat()).await;
+    let mut mia = service.device("mia", "phone").await;
+    push(&mut mia, item()).await.expect("mia has a scope");
+    let held = HeldScope::of(&service, "mia").await;
+    let first = begin_push(&mia);
+    let sql = service.database.client().await;
+    eventually("it waits", async || waiting_pushes(&sql).await == 1).await;
+    let mut client = Grpc::new(service.channel().await);
+    let mut delays = HashSet::new();
+    for _ in 0..20 {
+        client.ready().await.expect("listens");
+        // Nobody's, and without an end.
+        let answer = sync(&mut client, Request::new(pending()));
+        let answer = tokio::time::timeout(super::PATIENCE, answer).await;
+        let refused = answer.expect("without the message").expect_err("full");
+        let unavailable = Code::Unavailable;
+        delays.insert(check_refused(&refused, unavailable, "OVERLOADED", None));
+    }
+    assert!(delays.len() > 1, "they come back apart: {delays:?}");
+    let told = Told::by(&service).await;
+    let refused = told.value("ironflow_refusals_total{reason=\"OVERLOADED\"}");
+    assert_eq!(refused, 20.0, "and are counted");
+    let mut nobody = service.client().await;
+    let question = nobody.get_server_info(GetServerInfoRequest {}).await;
+    let refused = question.expect_err("looked at however busy it is");
+    check_status("info", &refused, Code::Unauthenticated, "TOKEN_MISSING");
+    held.release().await;
+    first.await.expect("no panic").expect("applied");
+    eventually("there is room", async || {
+        let status = nobody.get_status(GetStatusRequest::default()).await;
+        let refused = status.expect_err("nobody's");
+        refused.code() == Code::Unauthenticated
+    })
+    .await;
 }
 
 #[tokio::test]
