@@ -2,8 +2,10 @@
 //! too much, and what very many idle connections cost.
 //!
 //! The service runs as the built program in a process of its own, on a durable Postgres, over loopback.
-//! Clients, service and Postgres share the machine.
+//! Clients, service and Postgres share the machine; so those who only make a load cost as little as they can
+//! ([`callers`]).
 
+mod callers;
 #[allow(dead_code)] // nothing takes turns here
 mod lanes;
 #[path = "../tests/support/mod.rs"]
@@ -12,11 +14,10 @@ mod workout;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-use std::{env, fs};
+use std::{env, fs, process};
 
+use callers::{Call, Connection, Pace, Tally};
 use hdrhistogram::Histogram;
 use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
 use ironflow_sync::grpc::proto::{SyncItem, SyncRequest};
@@ -28,9 +29,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tonic::Status;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
 use tonic_types::StatusExt;
 use uuid::Uuid;
 use workout::workout;
@@ -53,9 +54,6 @@ const CROWD_CONNECTIONS: usize = 16;
 
 /// Devices that find out how much the service can do at most.
 const CLOSED_LOOP: usize = 32;
-
-/// Callers stop waiting then.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How much is measured.
 struct Extent {
@@ -99,6 +97,7 @@ async fn measure(extent: &Extent) {
     }
     if wanted("overload") {
         overload(&Service::start(&database, &UNLIMITED), extent).await;
+        refusals(&database, extent).await;
     }
     if wanted("idle") {
         idle(&Service::start(&database, &[]), extent).await;
@@ -145,32 +144,28 @@ enum Busy {
 /// How others' p99 compares, with and without the busy user, in alternating rounds.
 async fn fairness(service: &Service, busy: Busy, extent: &Extent) -> String {
     let user = format!("busy-{}", Uuid::new_v4());
-    let mut devices = Vec::new();
+    let client = SyncServiceClient::new(channel(&service.address).await);
+    let (mut devices, mut connections) = (Vec::new(), Vec::new());
     for n in 0..BUSY_DEVICES {
-        let channel = channel(&service.address).await;
-        devices.push(Device::new(
-            SyncServiceClient::new(channel),
-            token(&user),
-            &format!("d{n}"),
-        ));
+        let device = format!("d{n}");
+        let call = match busy {
+            Busy::Patient | Busy::Stubborn => Call::push(&user, &device, n),
+            Busy::Pulling => Call::pull(&user, &device),
+        };
+        connections.push(Connection::open(&service.address, vec![call]).await);
+        devices.push(Device::new(client.clone(), token(&user), &device));
     }
     for number in 0..50 {
         // So that there is something to pull.
-        push(devices[0].clone(), number).await.ok();
+        push(devices[0].clone(), number).await.expect("let in");
     }
     let others = others(service).await;
     let (mut alone_ms, mut beside_ms, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     p99_ms(&others, extent.turn).await; // warms up
     let mut before = p99_ms(&others, extent.turn).await;
     for _ in 0..extent.rounds {
-        let stop = Arc::new(AtomicBool::new(false));
-        let mut running = JoinSet::new();
-        for device in devices.clone() {
-            running.spawn(be_busy(device, busy, stop.clone()));
-        }
-        let beside = p99_ms(&others, extent.turn).await;
-        stop.store(true, Ordering::Relaxed);
-        running.join_all().await;
+        let busy = be_busy(&mut connections, &devices, busy, extent.turn);
+        let (beside, ()) = tokio::join!(p99_ms(&others, extent.turn), busy);
         let after = p99_ms(&others, extent.turn).await;
         let alone = f64::midpoint(before, after);
         alone_ms.push(alone);
@@ -192,23 +187,36 @@ fn spread(values: &[f64]) -> (f64, f64) {
     (lowest, values.iter().copied().fold(0.0, f64::max))
 }
 
-async fn be_busy(mut device: Device, busy: Busy, stop: Arc<AtomicBool>) {
-    let mut number = 0;
-    while !stop.load(Ordering::Relaxed) {
-        number += 1;
-        let result = match busy {
-            Busy::Patient | Busy::Stubborn => push(device.clone(), number).await,
-            Busy::Pulling => device.pull(device.page_after("")).await.map(|_| ()),
-        };
-        if let (Busy::Patient, Err(refused)) = (busy, result) {
-            let retry = refused.get_details_retry_info();
-            sleep(
-                retry
-                    .and_then(|retry| retry.retry_delay)
-                    .unwrap_or_default(),
-            )
-            .await;
+async fn be_busy(
+    connections: &mut Vec<Connection>,
+    devices: &[Device],
+    busy: Busy,
+    turn: Duration,
+) {
+    match busy {
+        Busy::Patient => {
+            let patient = devices
+                .iter()
+                .map(|device| be_patient(device.clone(), turn));
+            patient.collect::<JoinSet<_>>().join_all().await;
         }
+        Busy::Stubborn | Busy::Pulling => {
+            call(connections, Pace::AtOnce(1), turn).await;
+        }
+    }
+}
+
+async fn be_patient(device: Device, turn: Duration) {
+    let begun = Instant::now();
+    let mut number = 0;
+    while begun.elapsed() < turn {
+        number += 1;
+        let Err(refused) = push(device.clone(), number).await else {
+            continue;
+        };
+        let retry = refused.get_details_retry_info();
+        let delay = retry.and_then(|retry| retry.retry_delay);
+        sleep(delay.unwrap_or_default()).await;
     }
 }
 
@@ -250,9 +258,9 @@ async fn p99_ms(others: &[Device], turn: Duration) -> f64 {
 
 /// What is done of once to three times what can be.
 async fn overload(service: &Service, extent: &Extent) {
-    let crowd = crowd(&service.address).await;
-    let refuser = refuser().await;
-    closed_loop(&crowd, extent.turn).await; // warms up
+    let mut crowd = crowd(&service.address).await;
+    let mut refused = refuser().await;
+    closed_loop(&mut crowd, extent.turn).await; // warms up
     println!(
         "\nPushes by {CROWD} users: {CLOSED_LOOP} at once, then in an open loop of so much more"
     );
@@ -262,13 +270,13 @@ async fn overload(service: &Service, extent: &Extent) {
     for load in [1.0, 1.5, 2.0, 3.0] {
         let (mut ratios, mut lines) = (Vec::new(), Vec::new());
         let mut elsewhere = Vec::new();
-        let mut before = closed_loop(&crowd, extent.turn).await;
+        let mut before = closed_loop(&mut crowd, extent.turn).await;
         for _ in 0..extent.rounds.min(3) {
             let offered = before * load;
-            let open = open_loop(&crowd, offered, extent.turn).await;
-            let surplus = open_loop(&refuser, offered - before, extent.turn);
-            let (peak, _) = tokio::join!(closed_loop(&crowd, extent.turn), surplus);
-            let after = closed_loop(&crowd, extent.turn).await;
+            let open = open_loop(&mut crowd, offered, extent.turn).await;
+            let surplus = open_loop(&mut refused, offered - before, extent.turn);
+            let (peak, _) = tokio::join!(closed_loop(&mut crowd, extent.turn), surplus);
+            let after = closed_loop(&mut crowd, extent.turn).await;
             ratios.push(open.done / f64::midpoint(before, after));
             elsewhere.push(open.done / peak);
             lines.push((offered, open));
@@ -291,9 +299,9 @@ async fn overload(service: &Service, extent: &Extent) {
     }
 }
 
-/// The same devices, who call a server that does nothing but refuse: what it takes to offer a surplus at all
-/// on the machine that also serves.
-async fn refuser() -> Vec<Device> {
+/// Connections to a server that does nothing but refuse: what it takes to offer a surplus at all on the
+/// machine that also serves.
+async fn refuser() -> Vec<Connection> {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");
     // It knows no other service.
@@ -306,38 +314,37 @@ async fn refuser() -> Vec<Device> {
 }
 
 /// Many users with a device each, who share a few connections.
-async fn crowd(address: &str) -> Vec<Device> {
-    let mut channels = Vec::new();
-    for _ in 0..CROWD_CONNECTIONS {
-        channels.push(channel(address).await);
+async fn crowd(address: &str) -> Vec<Connection> {
+    let mut connections = Vec::new();
+    for n in 0..CROWD_CONNECTIONS {
+        let users = (n..CROWD).step_by(CROWD_CONNECTIONS);
+        let calls = users.map(|n| Call::push(&format!("crowd-{n}"), "phone", n));
+        connections.push(Connection::open(address, calls.collect()).await);
     }
-    let device = |n: usize| {
-        let client = SyncServiceClient::new(channels[n % channels.len()].clone());
-        Device::new(client, token(&format!("crowd-{n}")), "phone")
-    };
-    (0..CROWD).map(device).collect()
+    connections
+}
+
+/// All of them call for a turn.
+async fn call(crowd: &mut Vec<Connection>, pace: Pace, turn: Duration) -> Tally {
+    let calling: JoinSet<_> = crowd.drain(..).map(|each| each.call(pace, turn)).collect();
+    let mut all = Tally::default();
+    for (connection, tally) in calling.join_all().await {
+        crowd.push(connection);
+        all.taken.extend(tally.taken);
+        all.done += tally.done;
+        all.shed += tally.shed;
+        all.failed += tally.failed;
+    }
+    all
 }
 
 /// How many pushes a second are done when so many devices push as fast as they can.
-async fn closed_loop(crowd: &[Device], turn: Duration) -> f64 {
-    let next = Arc::new(AtomicUsize::new(0));
+async fn closed_loop(crowd: &mut Vec<Connection>, turn: Duration) -> f64 {
+    let pace = Pace::AtOnce(CLOSED_LOOP / CROWD_CONNECTIONS);
     let begun = Instant::now();
-    let mut running = JoinSet::new();
-    for _ in 0..CLOSED_LOOP {
-        let (crowd, next) = (crowd.to_vec(), next.clone());
-        running.spawn(async move {
-            let mut done = 0;
-            while begun.elapsed() < turn {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let device = crowd[number % crowd.len()].clone();
-                push(device, number).await.expect("not too much");
-                done += 1;
-            }
-            done
-        });
-    }
-    let done: usize = running.join_all().await.iter().sum();
-    done as f64 / begun.elapsed().as_secs_f64()
+    let tally = call(crowd, pace, turn).await;
+    assert_eq!((tally.shed, tally.failed), (0, 0), "not too much");
+    tally.taken.len() as f64 / begun.elapsed().as_secs_f64()
 }
 
 /// What came of an open loop.
@@ -350,49 +357,70 @@ struct Open {
 }
 
 /// Pushes `per_second`, whatever comes of them.
-async fn open_loop(crowd: &[Device], per_second: f64, turn: Duration) -> Open {
-    /// Few enough for a timer, whose steps are a millisecond.
-    const TICK: Duration = Duration::from_millis(5);
-    let mut running = JoinSet::new();
-    let mut ticks = interval(TICK);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-    let begun = Instant::now();
-    let mut sent = 0_usize;
-    while begun.elapsed() < turn {
-        ticks.tick().await;
-        let due = (begun.elapsed().as_secs_f64() * per_second) as usize;
-        for number in sent..due {
-            let device = crowd[number % crowd.len()].clone();
-            running.spawn(async move {
-                let sent = Instant::now();
-                let result = timeout(PATIENCE, push(device, number)).await;
-                let shed = Status::deadline_exceeded("gave up");
-                (result.unwrap_or(Err(shed)), sent.elapsed(), Instant::now())
-            });
-        }
-        sent = sent.max(due);
-    }
+async fn open_loop(crowd: &mut Vec<Connection>, per_second: f64, turn: Duration) -> Open {
+    let pace = Pace::PerSecond(per_second / CROWD_CONNECTIONS as f64);
+    let tally = call(crowd, pace, turn).await;
     let mut histogram = Histogram::<u64>::new(3).expect("three digits");
-    let (mut done, mut shed, mut failed) = (0_usize, 0_usize, 0_usize);
-    for (result, taken, at) in running.join_all().await {
-        match result {
-            Ok(()) => {
-                histogram += taken.as_micros() as u64;
-                // What is done after the turn is not done in it.
-                done += usize::from(at.duration_since(begun) < turn);
-            }
-            Err(refused) if refused.code() == Code::Unavailable => shed += 1,
-            Err(_) => failed += 1,
-        }
+    for taken in &tally.taken {
+        histogram += taken.as_micros() as u64;
     }
     let per_turn = |count: usize| count as f64 / turn.as_secs_f64();
     Open {
-        done: per_turn(done),
-        shed: per_turn(shed),
-        failed,
+        done: per_turn(tally.done),
+        shed: per_turn(tally.shed),
+        failed: tally.failed,
         p50_ms: histogram.value_at_quantile(0.5) as f64 / 1e3,
         p99_ms: histogram.value_at_quantile(0.99) as f64 / 1e3,
     }
+}
+
+/// What it takes to refuse a call: processor time of a service that is full, and of one that does nothing else.
+async fn refusals(database: &TestDatabase, extent: &Extent) {
+    const PER_SECOND: f64 = 5_000.0;
+    let arguments = [&UNLIMITED[..], &["--calls-max", "1"]].concat();
+    let service = Service::start(database, &arguments);
+    // One push waits for this, and is all there is room for.
+    let sql = database.client().await;
+    let lock = sql.batch_execute("begin; lock table scopes in access exclusive mode");
+    lock.await.expect("locked");
+    let first = Call::push("first", "phone", 0);
+    let first = Connection::open(&service.address, vec![first]).await;
+    let first = tokio::spawn(first.call(Pace::AtOnce(1), Duration::ZERO));
+    let pace = Pace::PerSecond(PER_SECOND / CROWD_CONNECTIONS as f64);
+    let mut crowd = crowd(&service.address).await;
+    // Until that one is there.
+    while call(&mut crowd, pace, extent.turn / 20).await.shed == 0 {}
+    let (before, mine) = (cpu_us(service.child.id()), cpu_us(process::id()));
+    let tally = call(&mut crowd, pace, extent.turn).await;
+    let (full, callers) = (
+        cpu_us(service.child.id()) - before,
+        cpu_us(process::id()) - mine,
+    );
+    assert_eq!((tally.done, tally.failed), (0, 0), "it is full");
+    first.abort();
+    let mut refuser = refuser().await;
+    let mine = cpu_us(process::id());
+    // UNIMPLEMENTED.
+    let refused = call(&mut refuser, pace, extent.turn).await.failed;
+    let both = cpu_us(process::id()) - mine;
+    let [full, callers] = [full, callers].map(|us| us / tally.shed as f64);
+    println!(
+        "\nA refusal takes {full:.0} us of a service that is full, {callers:.0} us of its caller; \
+         {:.0} us of a server that does nothing else",
+        both / refused as f64 - callers
+    );
+}
+
+/// The processor time that a process has taken.
+fn cpu_us(process: u32) -> f64 {
+    /// Of so many microseconds (`proc_pid_stat(5)`).
+    const TICK_US: f64 = 10_000.0;
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).expect("it runs");
+    // Behind the name: the state is the first, user and system time are the twelfth and thirteenth.
+    let fields = stat.rsplit(')').next().expect("fields");
+    let times = fields.split_whitespace().skip(11).take(2);
+    let ticks: f64 = times.map(|time| time.parse::<f64>().expect("ticks")).sum();
+    ticks * TICK_US
 }
 
 /// What idle connections take, and what they do to others.

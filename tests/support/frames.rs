@@ -20,10 +20,16 @@ pub const SETTINGS: u8 = 4;
 /// See RFC 9113, section 6.
 pub const PING: u8 = 6;
 /// See RFC 9113, section 6.
+pub const GOAWAY: u8 = 7;
+/// See RFC 9113, section 6.
+pub const WINDOW_UPDATE: u8 = 8;
+/// See RFC 9113, section 6.
 pub const CONTINUATION: u8 = 9;
 
 /// Of a frame of headers or data: nothing more comes on this stream.
 pub const END_STREAM: u8 = 1;
+/// Of settings and of a ping: the other side's have been seen.
+pub const ACK: u8 = 1;
 /// Of a frame of headers: they are complete.
 pub const END_HEADERS: u8 = 4;
 
