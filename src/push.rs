@@ -166,7 +166,7 @@ impl Push {
         Ok((turn, place))
     }
 
-    /// Waits for the scope's turn and for a place, then runs work that its caller can not stop half way.
+    /// Waits for the scope's turn and for a place, then runs work that its caller cannot stop half way.
     /// What it is refused for and faults are logged, also those nobody waits for any more.
     async fn in_turn<T: Send + 'static>(
         &self,

@@ -1,5 +1,5 @@
 //! Pushes of one scope take turns here, in the process: whoever waits holds no connection to Postgres.
-//! So one person's busy devices can not keep all others waiting.
+//! So one person's busy devices cannot keep all others waiting.
 //!
 //! The lock of the scope's row stays the one that counts; other instances have turns of their own.
 

@@ -131,7 +131,7 @@ impl Rules {
 }
 
 impl SubscriptionClaims {
-    /// What a token says of a subscription. With an end that can not be read there is none.
+    /// What a token says of a subscription. With an end that cannot be read there is none.
     fn said(&self, claims: &Map<String, Value>) -> Subscription {
         let is_one = |one: &Value| match one {
             Value::String(text) => self.values.contains(text),

@@ -19,7 +19,7 @@ use crate::keyring::Keyring;
 /// Holds a token as it is, for those whose `authorization` is taken by a proxy.
 const X_JWT_TOKEN: HeaderName = HeaderName::from_static("x-jwt-token");
 
-/// A service that only verified callers reach. Not a tonic interceptor: those can not wait, and a
+/// A service that only verified callers reach. Not a tonic interceptor: those cannot wait, and a
 /// token signed with a new key waits for that key.
 #[derive(Clone)]
 pub struct Authenticated<S> {

@@ -40,7 +40,7 @@ pub struct EdgeLayer {
 
 /// Answers DEADLINE_EXCEEDED when the deadline has passed (tonic would say CANCELLED),
 /// RESOURCE_EXHAUSTED with details to a message that is too large (tonic would say OUT_OF_RANGE, or
-/// give none), INVALID_ARGUMENT to bytes it can not unpack (tonic would say INTERNAL), and UNIMPLEMENTED with
+/// give none), INVALID_ARGUMENT to bytes it cannot unpack (tonic would say INTERNAL), and UNIMPLEMENTED with
 /// what there is to a path that leads nowhere (tonic would say nothing). What is not a gRPC call at all it refuses in HTTP (tonic would take it for one).
 /// While the process is full it says so here, before it looks at token or message: whoever is refused then must
 /// cost next to nothing.

@@ -7,7 +7,7 @@ use super::source::{Source, SourceError};
 use crate::auth::{Algorithm, Rules, SubscriptionClaims};
 use crate::config::{Auth, Preset, SignatureAlgorithm, Subscription};
 
-/// Settings that can not be meant. Named by their variables; the arguments are called alike.
+/// Settings that cannot be meant. Named by their variables; the arguments are called alike.
 #[derive(Debug, Error)]
 pub enum SettingError {
     /// A text is empty.
@@ -45,7 +45,7 @@ pub enum SettingError {
         /// What would use it.
         expected: &'static str,
     },
-    /// The keys can not be read, or never could.
+    /// The keys cannot be read, or never could.
     #[error("IRONFLOW_JWT_KEYS")]
     Keys(#[from] SourceError),
 }

@@ -39,13 +39,13 @@ pub enum SourceError {
     )]
     Roots(#[source] std::io::Error),
     /// The TLS library refuses its own defaults.
-    #[error("TLS can not be set up")]
+    #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
-    /// The file can not be read.
+    /// The file cannot be read.
     #[error("expected a file to read")]
     File(#[from] std::io::Error),
     /// Nobody answers, or in no way that can be trusted.
-    #[error("the address can not be reached")]
+    #[error("the address cannot be reached")]
     Unreachable(#[source] hyper_util::client::legacy::Error),
     /// The answer broke off.
     #[error("the answer is not whole")]

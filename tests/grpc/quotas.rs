@@ -113,6 +113,11 @@ async fn an_account_without_room_takes_edits_of_what_it_holds_and_nothing_new() 
     assert_eq!(answers[0].resolution(), Applied);
     assert_eq!(answers[1].resolution(), Applied);
     assert_eq!(answers[2].error_code(), ErrorCode::QuotaExceeded);
+    assert_eq!(
+        answers[2].error_message,
+        "entity_id: expected an entity the account holds, it has no room for another; \
+         what it holds can be changed and deleted"
+    );
     assert!(answers[2].error_message.starts_with("entity_id: expected"));
     let edits = vec![
         put(ids[0], 1, &json!({"notes": "edited"})),

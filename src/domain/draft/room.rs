@@ -52,7 +52,8 @@ impl<'a> Draft<'a> {
     pub(super) fn no_room(&self) -> Answer {
         Answer::Rejected(Rejection::new(
             RejectionCode::QuotaExceeded,
-            "entity_id: expected an entity the account holds, it has no room for another;              what it holds can be changed and deleted",
+            "entity_id: expected an entity the account holds, it has no room for another; \
+             what it holds can be changed and deleted",
         ))
     }
 

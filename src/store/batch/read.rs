@@ -34,7 +34,7 @@ const READ_NEIGHBOURS: &str = include_str!("../sql/read_neighbours.sql");
 
 /// Bytes of data read for one batch, and once more for what its items started from. An answer holds
 /// less, so whatever lies beyond could not be shown anyway; and a small batch that names large entities
-/// can not fill the memory.
+/// cannot fill the memory.
 const READ_BYTES_MAX: i64 = 8 * 1024 * 1024;
 
 impl Batch<'_> {

@@ -13,7 +13,9 @@
 -- In a LATER statement than the one that locks the scope: what it finds stays as it is until it writes.
 -- Lateral, with a limit, and rows by their place (ctid): see read_written.sql and update_entities.sql.
 with new as materialized (
-    select *
+    select
+        entity_type, entity_id, base, data, mutation_id, edit_time, clock_offset_ms,
+        began_at, rule, from_time, until_time, ordinal
     from unnest(
         $4::text[], $5::uuid[], $6::integer[], $7::text[], $8::uuid[], $9::timestamptz[], $10::bigint[],
         $11::timestamptz[], $12::smallint[], $13::timestamptz[], $14::timestamptz[]
@@ -23,7 +25,11 @@ with new as materialized (
     )
 ),
 found as materialized (
-    select new.ordinal, entity.*
+    select
+        new.ordinal, entity.place, entity.scope, entity.entity_type, entity.entity_id, entity.version,
+        entity.revision, entity.deleted, entity.data, entity.resolution, entity.device_id,
+        entity.foreign_version, entity.mutation_id, entity.edit_time, entity.cause, entity.rule, entity.policy,
+        entity.updated_at
     from new
     cross join lateral (
         select
