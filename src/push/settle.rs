@@ -34,14 +34,19 @@ impl Push {
             },
         };
         together.resize_with(line.len(), || None);
+        let mut alone = Vec::new();
         for (waiting, settled) in line.into_iter().zip(together) {
             let span = waiting.span.clone();
+            span.in_scope(report::attempt);
+            match settled {
+                Some(settled) => span.in_scope(|| self.answer(waiting, settled, begun)),
+                None => alone.push(waiting),
+            }
+        }
+        for waiting in alone {
+            let span = waiting.span.clone();
             let work = async {
-                report::attempt();
-                let settled = match settled {
-                    Some(settled) => settled,
-                    None => self.settle(&waiting.request).await,
-                };
+                let settled = self.settle(&waiting.request).await;
                 self.answer(waiting, settled, begun);
             };
             work.instrument(span).await;
