@@ -1,26 +1,15 @@
 //! A watch at the moment of a change: nobody else tells it again.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use ironflow_sync::grpc::proto::WatchResponse;
 use ironflow_sync::grpc::proto::watch_response::Event;
 use serde_json::json;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 use tonic::Streaming;
 use uuid::Uuid;
 
 use super::{PATIENCE, eventually, waiting_pushes};
 use crate::support::service::QUIET;
 use crate::support::{Device, TestService, put};
-
-/// Users at once, and how often each of them tries: what lies between a first read and the wish to be woken takes
-/// no time to speak of.
-const USERS: u64 = 16;
-const TRIES: u64 = 30;
-
-/// The longest a push is held back behind the beginning of the watch, in microseconds.
-const BEHIND_US: u64 = 20_000;
 
 /// Watches until an entity has come.
 async fn until(mut device: Device, id: Uuid) {
@@ -43,30 +32,44 @@ async fn comes(stream: &mut Streaming<WatchResponse>, id: Uuid) {
     }
 }
 
-async fn try_often(service: Arc<TestService>, number: u64) {
-    let mut rng = fastrand::Rng::with_seed(number);
-    for n in 0..TRIES {
-        let user = format!("user-{number}-{n}");
-        let tablet = service.device(&user, "tablet").await;
-        let mut phone = service.device(&user, "phone").await;
-        let id = Uuid::new_v4();
-        let behind = Duration::from_micros(rng.u64(..BEHIND_US));
-        let push = async {
-            sleep(behind).await;
-            phone.sync_one(put(id, 0, &json!({}))).await
-        };
-        let (_, told) = tokio::join!(push, timeout(PATIENCE, until(tablet, id)));
-        told.unwrap_or_else(|_| panic!("never told, pushed {behind:?} after it began"));
-    }
-}
+/// Takes and gives back the advisory lock that the tests below make others wait for.
+const HOLD: &str = "select pg_advisory_lock(4711)";
+const RELEASE: &str = "select pg_advisory_unlock(4711)";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_commits_while_a_watch_begins_arrives_without_poll_or_signal() {
-    let service = Arc::new(TestService::with(&QUIET).await);
-    let tries = (0..USERS).map(|number| tokio::spawn(try_often(service.clone(), number)));
-    for tried in futures_util::future::join_all(tries).await {
-        tried.expect("told every time");
-    }
+/// A page that has been read waits, in its own transaction, as long as somebody holds this advisory lock: how the
+/// device stands is read behind it.
+const READERS_WAIT: &str = "
+    create function wait_for_the_test() returns boolean language plpgsql as $$
+        begin
+            if current_setting('transaction_read_only') = 'on' then
+                perform pg_advisory_xact_lock_shared(4711);
+            end if;
+            return true;
+        end $$;
+    create policy readers_wait on accounts as restrictive using (wait_for_the_test());
+    insert into accounts (scope, plan, updated_at) values ('user/mia', 'premium', now())";
+
+#[tokio::test]
+async fn what_commits_behind_the_first_read_of_a_watch_is_told_it() {
+    let service = TestService::with(&QUIET).await;
+    let (sql, holder) = (
+        service.database.client().await,
+        service.database.client().await,
+    );
+    sql.batch_execute(READERS_WAIT).await.expect("a policy");
+    let mut phone = service.device("mia", "phone").await;
+    let tablet = service.device("mia", "tablet").await;
+    holder.batch_execute(HOLD).await.expect("held");
+    let id = Uuid::new_v4();
+    let watching = tokio::spawn(until(tablet, id));
+    eventually("its first page is read", async || {
+        waiting_pushes(&sql).await == 1
+    })
+    .await;
+    phone.sync_one(put(id, 0, &json!({}))).await;
+    holder.batch_execute(RELEASE).await.expect("released");
+    let told = timeout(PATIENCE, watching).await;
+    told.expect("never told").expect("no panic");
 }
 
 /// Commits wait as long as somebody holds this advisory lock.
@@ -93,8 +96,7 @@ async fn a_watch_hears_of_a_batch_once_it_is_committed_and_not_before() {
     let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
     phone.sync_one(put(first, 0, &json!({}))).await;
     comes(&mut stream, first).await;
-    let hold = "select pg_advisory_lock(4711)";
-    holder.batch_execute(hold).await.expect("held");
+    holder.batch_execute(HOLD).await.expect("held");
     let pushing = tokio::spawn(async move { phone.sync_one(put(second, 0, &json!({}))).await });
     eventually("the commit waits", async || waiting_pushes(&sql).await == 1).await;
     // Whoever was told too early has read in vain by now, and nobody tells again.
@@ -105,8 +107,7 @@ async fn a_watch_hears_of_a_batch_once_it_is_committed_and_not_before() {
         row.get::<_, i64>(0) == 0
     })
     .await;
-    let release = "select pg_advisory_unlock(4711)";
-    holder.batch_execute(release).await.expect("released");
+    holder.batch_execute(RELEASE).await.expect("released");
     pushing.await.expect("pushed");
     let told = timeout(PATIENCE, comes(&mut stream, second)).await;
     told.expect("never told");
