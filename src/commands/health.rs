@@ -18,8 +18,8 @@ use super::print;
 use crate::config::Config;
 use crate::tls::{greet, own_connector};
 
-/// How long an answer may take. Who asks for a container has a limit of their own.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why the service does not count as healthy.
 #[derive(Debug, ThisError)]

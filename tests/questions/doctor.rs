@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 
 use super::{Ran, ask, ask_at, asked};
+use crate::grpc::eventually;
 use crate::support::database::contents;
 use crate::support::service::SECRET;
 use crate::support::{TestDatabase, TestService};
@@ -230,16 +231,22 @@ async fn health_is_asked_of_the_service_that_listens_with_and_without_tls() {
         let ran = asked(&all).await;
         (ran.code, format!("{}{}", ran.out, ran.err))
     };
+    // Once it has asked its database for the first time.
+    let serves = async |address: &str, more: &[&str]| {
+        eventually("it is serving", async || {
+            let (code, said) = healthy(address, more).await;
+            code == Some(0) && said.contains("is serving")
+        })
+        .await;
+    };
     let plain = TestService::start().await;
     let plain_at = plain.address.to_string();
-    let (code, said) = healthy(&plain_at, &[]).await;
-    assert!(code == Some(0) && said.contains("is serving"), "{said}");
+    serves(&plain_at, &[]).await;
 
     let (own, other) = (Files::until(2999), Files::until(2999));
     let tls = TestService::with(&own.arguments()).await;
     let tls_at = tls.address.to_string();
-    let (code, said) = healthy(&tls_at, &own.arguments()).await;
-    assert!(code == Some(0) && said.contains("is serving"), "{said}");
+    serves(&tls_at, &own.arguments()).await;
 
     let database = TestDatabase::new().await;
     let store = database.store();
