@@ -243,3 +243,45 @@ async fn what_is_written_at_once_is_what_the_long_way_writes() {
         "only one way is tried: {at_once}"
     );
 }
+
+#[tokio::test]
+async fn nothing_is_written_at_once_for_a_batch_that_was_counted_or_a_device_that_is_revoked() {
+    let database = TestDatabase::new().await;
+    let client = database.client().await;
+    let mut mia = Way::new(&database.store(), "mia");
+    let sent = |number: i64| {
+        let id = Uuid::new_v4();
+        let items = vec![RawItem {
+            entity_type: "exercise_log".to_owned(),
+            entity_id: id.to_string(),
+            operation: "update".to_owned(),
+            data: b"{}".to_vec(),
+            mutation_id: id.to_string(),
+            ..RawItem::default()
+        }];
+        let number = BatchNumber::new(number).expect("above 0");
+        Sent {
+            device: DeviceId::new("phone").expect("an id"),
+            info: DeviceInfo::default(),
+            mark: Some(BatchMark::of(number, &items)),
+            items,
+            now: Millis(NOW),
+        }
+    };
+    // The first makes the scope and the device known.
+    mia.push(&sent(1), true).await;
+    assert_eq!(mia.at_once, 0);
+    mia.push(&sent(2), true).await;
+    assert_eq!(mia.at_once, 1);
+    for counted in [2, 1] {
+        // What could not be applied when it was counted may have become due: that is not for now.
+        mia.push(&sent(counted), true).await;
+        assert_eq!(mia.at_once, 1, "{counted} was counted");
+    }
+    mia.push(&sent(3), true).await;
+    assert_eq!(mia.at_once, 2);
+    let revoke = "update devices set revoked_at = now()";
+    client.batch_execute(revoke).await.expect("revoked");
+    mia.push(&sent(4), true).await;
+    assert_eq!(mia.at_once, 2, "the device is revoked");
+}
