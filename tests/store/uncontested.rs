@@ -57,7 +57,7 @@ fn batch(rng: &mut Rng, number: u64, known: &BTreeMap<Uuid, i32>, before: &[RawI
                 0 => "delete".to_owned(),
                 _ => "update".to_owned(),
             },
-            data: json!({"title": rng.u32(..5), "started_at": began})
+            data: json!({"title": rng.u32(..5), "date": began})
                 .to_string()
                 .into_bytes(),
             version: base,
@@ -245,7 +245,7 @@ async fn what_is_written_at_once_is_what_the_long_way_writes() {
 }
 
 #[tokio::test]
-async fn nothing_is_written_at_once_for_a_batch_that_was_counted_or_a_device_that_is_revoked() {
+async fn nothing_is_written_at_once_if_it_was_counted_has_no_room_or_its_device_is_revoked() {
     let database = TestDatabase::new().await;
     let client = database.client().await;
     let mut mia = Way::new(&database.store(), "mia");
@@ -280,8 +280,22 @@ async fn nothing_is_written_at_once_for_a_batch_that_was_counted_or_a_device_tha
     }
     mia.push(&sent(3), true).await;
     assert_eq!(mia.at_once, 2);
+    let held = versions(&client, &mia.scope).await.len();
+    for number in (4..).take(ENTITIES_MAX - held) {
+        mia.push(&sent(number), true).await;
+    }
+    let full = mia.at_once;
+    assert_eq!(full, 2 + ENTITIES_MAX - held);
+    mia.push(&sent(20), true).await;
+    assert_eq!(mia.at_once, full, "there is no room");
+    client
+        .batch_execute("update scopes set entities = 1")
+        .await
+        .expect("room");
+    mia.push(&sent(21), true).await;
+    assert_eq!(mia.at_once, full + 1);
     let revoke = "update devices set revoked_at = now()";
     client.batch_execute(revoke).await.expect("revoked");
-    mia.push(&sent(4), true).await;
-    assert_eq!(mia.at_once, 2, "the device is revoked");
+    mia.push(&sent(22), true).await;
+    assert_eq!(mia.at_once, full + 1, "the device is revoked");
 }
