@@ -28,6 +28,10 @@ const USER_CORES_PART: usize = 2;
 /// that waits for a lock. Of their pushes one is at work at a time.
 const USER_MIN: usize = 2;
 
+/// The part of all places that may be for writing batches of anybody together: what waits for one is written with
+/// the others that do, which takes less for each, and what is read need not wait for it.
+const WRITES_PART: usize = 2;
+
 /// The places of a process. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Places {
@@ -40,6 +44,8 @@ struct Shared {
     user_max: usize,
     /// How many of them may be for pages.
     user_pages_max: usize,
+    /// How many of all places may be for batches.
+    writes_max: usize,
     state: Mutex<State>,
 }
 
@@ -48,12 +54,16 @@ struct Shared {
 pub enum Work {
     /// A page of all there is: as much as a core can do, for as long as somebody asks for the next one.
     Page,
+    /// Batches of anybody, together.
+    Writes,
     /// Anything else.
     Other,
 }
 
 struct State {
     free: usize,
+    /// Places taken for batches.
+    writes: usize,
     /// Places taken by each user who has any.
     taken: HashMap<Scope, Taken>,
     /// Who waits, each user's calls in the order of asking.
@@ -100,8 +110,10 @@ impl Places {
         let shared = Shared {
             user_max: user_max.max(USER_MIN).min(places),
             user_pages_max: user_max.max(1),
+            writes_max: (places / WRITES_PART).max(1),
             state: Mutex::new(State {
                 free: places,
+                writes: 0,
                 taken: HashMap::new(),
                 waiting: HashMap::new(),
                 order: VecDeque::new(),
@@ -198,7 +210,7 @@ impl State {
             waiting.retain(|next| !next.sender.is_closed());
             let place = waiting
                 .iter()
-                .position(|next| shared.fits(taken, next.work));
+                .position(|next| shared.fits(taken, self.writes, next.work));
             let next = place.and_then(|place| waiting.remove(place));
             if !waiting.is_empty() {
                 self.waiting.insert(scope.clone(), waiting);
@@ -207,6 +219,7 @@ impl State {
             }
             if let Some(Waiting { work, sender }) = next {
                 self.free -= 1;
+                self.writes += usize::from(work == Work::Writes);
                 let taken = self.taken.entry(scope.clone()).or_default();
                 taken.all += 1;
                 taken.pages += usize::from(work == Work::Page);
@@ -228,10 +241,11 @@ impl State {
 }
 
 impl Shared {
-    /// Whether somebody who has so many places may have one more for this.
-    fn fits(&self, taken: Taken, work: Work) -> bool {
+    /// Whether somebody who has so many places may have one more for this, while so many are for batches.
+    fn fits(&self, taken: Taken, writes: usize, work: Work) -> bool {
         let fits = match work {
             Work::Page => taken.pages < self.user_pages_max,
+            Work::Writes => writes < self.writes_max,
             Work::Other => true,
         };
         fits && taken.all < self.user_max
@@ -251,6 +265,7 @@ impl Drop for Place {
         let given = {
             let mut state = self.shared.lock();
             state.free += 1;
+            state.writes -= usize::from(self.work == Work::Writes);
             if let Some(taken) = state.taken.get_mut(&scope) {
                 taken.all -= 1;
                 taken.pages -= usize::from(self.work == Work::Page);

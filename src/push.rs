@@ -135,28 +135,42 @@ impl Push {
         ));
         let scope = request.scope.clone();
         let mut caller = self.lines.join(request, span);
-        loop {
-            // Whoever has the turn settles all that are in line then, this batch among them.
-            let turn = tokio::select! {
+        let refused = loop {
+            // Whoever has the turn sees to it that all who are in line then are settled, this batch among them.
+            let settling = async {
+                let turn = self.turns.take(&scope).await?;
+                self.see_settled(&scope, turn).await
+            };
+            tokio::select! {
                 biased;
                 settled = &mut caller.answer => return settled.unwrap_or_else(unfinished),
-                turn = self.turn(&scope) => turn,
-            };
-            match turn {
-                Ok(turn) => {
-                    let push = self.clone();
-                    let scope = scope.clone();
-                    let work = async move {
-                        push.settle_line(&scope).await;
-                        drop(turn);
-                    };
-                    // If it does not finish, nor do its batches.
-                    let _ = self.tasks.spawn(work).await;
-                }
-                Err(refusal) if caller.leave() => return Err(refusal.into()),
-                Err(_) => return (&mut caller.answer).await.unwrap_or_else(unfinished),
+                settled = settling => if let Err(refusal) = settled {
+                    break refusal;
+                },
+            }
+        };
+        if caller.leave() {
+            return Err(refused.into());
+        }
+        (&mut caller.answer).await.unwrap_or_else(unfinished)
+    }
+
+    /// Sees to it that those who are first in a scope's line are settled. It is their turn.
+    async fn see_settled(&self, scope: &Scope, turn: Turn) -> Result<(), Refusal> {
+        let entered = self.lines.enter(scope, turn);
+        while entered.is_waiting() {
+            let place = self.places.take_soon(scope, Work::Writes).await?;
+            // Somebody with a place may have taken them along.
+            if entered.is_waiting() {
+                let push = self.clone();
+                let work = async move {
+                    push.settle_next(place).await;
+                };
+                // If it does not finish, nor do its batches.
+                let _ = self.tasks.spawn(work).await;
             }
         }
+        Ok(())
     }
 
     /// Waits for the scope's turn, and then for a place: whoever waits for a turn needs no place.

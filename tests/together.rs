@@ -1,12 +1,13 @@
-//! Batches of one user that wait for one turn: whoever has it settles them in one transaction, and each gets its
-//! own answers.
+//! Batches that wait for one turn, or for one place at the database: whoever has it settles them in one transaction,
+//! and each gets its own answers.
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::stream::FuturesOrdered;
+use futures_util::{FutureExt, StreamExt};
 use ironflow_sync::domain::answer::{Answer, Verdict};
 use ironflow_sync::domain::catalog::Catalog;
 use ironflow_sync::domain::clock::Millis;
@@ -95,6 +96,15 @@ impl Pushes {
             gate: Gate::default(),
             validate_only: false,
             now: NOW,
+        }
+    }
+
+    /// The same pushes, of another user.
+    fn of(&self, user: &str) -> Self {
+        Self {
+            push: self.push.clone(),
+            catalog: self.catalog.clone(),
+            user: UserId::new(user).expect("an id"),
         }
     }
 
@@ -190,6 +200,67 @@ async fn batches_that_wait_for_one_turn_are_written_in_one_transaction() {
     let titles = sql.query(titles, &[]).await.expect("titles");
     let titles: Vec<String> = titles.iter().map(|row| row.get(0)).collect();
     assert_eq!(titles, devices, "each has its own");
+}
+
+/// Commits wait as long as somebody holds this advisory lock.
+const COMMITS_WAIT: &str = "
+    create function wait_for_the_test() returns trigger language plpgsql as
+        $$ begin perform pg_advisory_xact_lock_shared(4711); return null; end $$;
+    create constraint trigger commits_wait after insert on entities deferrable initially deferred
+        for each row execute function wait_for_the_test();
+    select pg_advisory_lock(4711)";
+
+#[tokio::test]
+async fn batches_of_several_users_that_wait_for_one_place_are_written_in_one_transaction() {
+    let database = TestDatabase::new().await;
+    let sql = database.client().await;
+    let mia = Pushes::over(database.store());
+    let users = ["mia", "leo", "ben", "ida"];
+    let pushes = users.map(|user| mia.of(user));
+    let contested = Uuid::new_v4();
+    for user in &pushes {
+        // Each is known by now.
+        user.run(user.request("phone", contested, 0, "first")).await;
+    }
+    let before = transactions(&sql).await;
+    sql.batch_execute(COMMITS_WAIT).await.expect("a trigger");
+    // There is one place for what is written together. Mia has it; ben goes on from a version that is not there.
+    let begin = |name: &str, user: &Pushes| {
+        let request = match name {
+            "ben" => user.request("phone", contested, 2, name),
+            _ => user.request("phone", Uuid::new_v4(), 0, name),
+        };
+        user.begin(request)
+    };
+    let mut begun = FuturesOrdered::from_iter([begin("mia", &pushes[0])]);
+    let waits = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    eventually("mia's waits to commit", async || {
+        let row = sql.query_one(waits, &[]).await.expect("activity");
+        row.get::<_, i64>(0) == 1
+    })
+    .await;
+    for (name, user) in users.into_iter().zip(&pushes).skip(1) {
+        begun.push_back(begin(name, user));
+    }
+    let release = "select pg_advisory_unlock(4711)";
+    sql.batch_execute(release).await.expect("released");
+    let mut answers = Vec::new();
+    while let Some(pushed) = begun.next().await {
+        answers.extend(pushed.expect("settled").answers);
+    }
+    assert_eq!(transactions(&sql).await, before + 2);
+    for (name, answer) in users.into_iter().zip(&answers) {
+        assert_eq!(is_applied(answer), name != "ben", "{name}: {answer:?}");
+    }
+    let titles = "select scope || (data ->> 'title') from entities where data ->> 'title' <> 'first' order by 1";
+    let titles = sql.query(titles, &[]).await.expect("titles");
+    let titles: Vec<String> = titles.iter().map(|row| row.get(0)).collect();
+    assert_eq!(
+        titles,
+        ["user/idaida", "user/leoleo", "user/miamia"],
+        "each has its own"
+    );
 }
 
 #[tokio::test]

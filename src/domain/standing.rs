@@ -182,6 +182,14 @@ pub enum Problem {
 }
 
 impl Standing {
+    /// Of a device that nothing speaks against: a batch that needs another is not written at once.
+    pub const CLEAR: Self = Self {
+        erased: false,
+        revoked_at: None,
+        last_batch: None,
+        account: Subscription::Premium { until: None },
+    };
+
     /// Whether this is the batch that was counted last, come again.
     pub fn has_counted(&self, mark: Option<BatchMark>) -> bool {
         mark.is_some() && self.last_batch == mark

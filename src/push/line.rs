@@ -1,4 +1,5 @@
-//! Batches that wait for their scope's turn. Whoever gets it settles them all.
+//! Batches that wait to be settled: each in its scope's line, until it is the scope's turn; then with the lines of
+//! other scopes whose turn it is, until somebody gets a place and settles all of them.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,13 +10,17 @@ use tracing::Span;
 use super::{PushRequest, PushResponse};
 use crate::domain::scope::Scope;
 use crate::error::CallError;
+use crate::turns::Turn;
 
-/// Batches of one turn at most..
+/// Batches that are settled together at most..
 const BATCHES_MAX: usize = 64;
 
-/// ..and items of theirs, unless one batch has more: what stands behind them waits no longer than for one full
-/// batch.
+/// ..and items of one scope's, unless one batch has more: what stands behind them waits no longer than for one full
+/// batch..
 const ITEMS_MAX: usize = 500;
+
+/// ..and items of several scopes', unless one scope has more: nobody waits long for what others send.
+const SHARED_ITEMS_MAX: usize = 64;
 
 /// What became of a batch.
 pub(super) type Settled = Result<PushResponse, CallError>;
@@ -31,11 +36,26 @@ pub(super) struct Waiting {
     pub answer: oneshot::Sender<Settled>,
 }
 
+/// Those who were first in the line of a scope whose turn it is.
+pub(super) struct Line {
+    pub scope: Scope,
+    pub turn: Turn,
+    pub waiting: Vec<Waiting>,
+}
+
 #[derive(Default)]
 struct State {
     lines: HashMap<Scope, VecDeque<Waiting>>,
-    /// How many have joined.
-    joined: u64,
+    /// The scopes whose turn it is, in the order of their turns.
+    ready: VecDeque<Ready>,
+    /// How many have joined or become ready.
+    counted: u64,
+}
+
+struct Ready {
+    number: u64,
+    scope: Scope,
+    turn: Turn,
 }
 
 /// The lines of all scopes. Cheap to clone; all clones are one.
@@ -50,14 +70,20 @@ pub(super) struct Caller {
     pub answer: oneshot::Receiver<Settled>,
 }
 
+/// A scope that is ready, as seen by the caller who has its turn. Whoever drops it gives the turn back, unless its
+/// line is at work.
+pub(super) struct Entered {
+    lines: Lines,
+    number: u64,
+}
+
 impl Lines {
     /// Puts a batch at the end of its scope's line.
     pub fn join(&self, request: PushRequest, span: Span) -> Caller {
         let (sender, answer) = oneshot::channel();
         let scope = request.scope.clone();
         let mut state = self.lock();
-        state.joined += 1;
-        let number = state.joined;
+        let number = state.number();
         let line = state.lines.entry(scope.clone()).or_default();
         line.push_back(Waiting {
             number,
@@ -74,21 +100,44 @@ impl Lines {
         }
     }
 
-    /// Takes those who are first in line.
-    pub fn take(&self, scope: &Scope) -> Vec<Waiting> {
+    /// Puts a scope whose turn it is behind those that are ready.
+    pub fn enter(&self, scope: &Scope, turn: Turn) -> Entered {
         let mut state = self.lock();
-        let Some(line) = state.lines.get_mut(scope) else {
-            return Vec::new();
-        };
-        let mut items = 0;
-        let fitting = line.iter().take(BATCHES_MAX).take_while(|waiting| {
-            items += waiting.request.batch.len();
-            items <= ITEMS_MAX
+        let number = state.number();
+        state.ready.push_back(Ready {
+            number,
+            scope: scope.clone(),
+            turn,
         });
-        let count = fitting.count().max(1).min(line.len());
-        let taken = line.drain(..count).collect();
-        if line.is_empty() {
-            state.lines.remove(scope);
+        drop(state);
+        Entered {
+            lines: self.clone(),
+            number,
+        }
+    }
+
+    /// Takes those who are first in the lines of the scopes that have been ready for longest.
+    pub fn take(&self) -> Vec<Line> {
+        let mut state = self.lock();
+        let mut taken = Vec::new();
+        let (mut batches, mut items) = (0, 0);
+        while let Some(next) = state.ready.front() {
+            let (its_batches, its_items) = state.first_in_line(&next.scope);
+            batches += its_batches;
+            items += its_items;
+            let fits = batches <= BATCHES_MAX && items <= SHARED_ITEMS_MAX;
+            if !fits && !taken.is_empty() {
+                break;
+            }
+            let Some(Ready { scope, turn, .. }) = state.ready.pop_front() else {
+                break;
+            };
+            let waiting = state.draw(&scope, its_batches);
+            taken.push(Line {
+                scope,
+                turn,
+                waiting,
+            });
         }
         taken
     }
@@ -96,6 +145,39 @@ impl Lines {
     /// Nothing is ever left half-done under this lock, so a poisoned one is as good as any.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn number(&mut self) -> u64 {
+        self.counted += 1;
+        self.counted
+    }
+
+    /// How many batches of a line, from its start, are settled together, and how many items they have.
+    fn first_in_line(&self, scope: &Scope) -> (usize, usize) {
+        let (mut batches, mut items) = (0, 0);
+        for waiting in self.lines.get(scope).into_iter().flatten() {
+            let more = items + waiting.request.batch.len();
+            if batches == BATCHES_MAX || (batches > 0 && more > ITEMS_MAX) {
+                break;
+            }
+            batches += 1;
+            items = more;
+        }
+        (batches, items)
+    }
+
+    /// Takes so many batches from the start of a line.
+    fn draw(&mut self, scope: &Scope, batches: usize) -> Vec<Waiting> {
+        let Some(line) = self.lines.get_mut(scope) else {
+            return Vec::new();
+        };
+        let drawn = line.drain(..batches).collect();
+        if line.is_empty() {
+            self.lines.remove(scope);
+        }
+        drawn
     }
 }
 
@@ -123,6 +205,28 @@ impl Drop for Caller {
     }
 }
 
+impl Entered {
+    /// Whether its line still waits for somebody who settles it.
+    pub fn is_waiting(&self) -> bool {
+        let state = self.lines.lock();
+        state.ready.iter().any(|ready| ready.number == self.number)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut state = self.lines.lock();
+        let place = state
+            .ready
+            .iter()
+            .position(|ready| ready.number == self.number);
+        let left = place.and_then(|place| state.ready.remove(place));
+        drop(state);
+        // Whoever is next in line gets the turn now.
+        drop(left);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,18 +235,19 @@ mod tests {
     use crate::domain::scope::{DeviceId, UserId};
     use crate::domain::standing::Gate;
     use crate::store::device::DeviceInfo;
+    use crate::turns::Turns;
 
-    fn scope() -> Scope {
-        Scope::of(&UserId::new("mia").expect("a user"))
+    fn scope(user: &str) -> Scope {
+        Scope::of(&UserId::new(user).expect("a user"))
     }
 
-    fn request(items: usize) -> PushRequest {
+    fn request(user: &str, items: usize) -> PushRequest {
         let submission = Submission {
             group: None,
             item: Err(Rejection::new(RejectionCode::InvalidData, "data")),
         };
         PushRequest {
-            scope: scope(),
+            scope: scope(user),
             device: DeviceId::new("phone").expect("a device"),
             info: DeviceInfo::default(),
             batch: vec![submission; items],
@@ -153,36 +258,91 @@ mod tests {
         }
     }
 
-    fn sizes(taken: &[Waiting]) -> Vec<usize> {
-        taken.iter().map(|one| one.request.batch.len()).collect()
+    /// Lines in which nobody waits for a turn.
+    #[derive(Default)]
+    struct Hall {
+        lines: Lines,
+        turns: Turns,
     }
 
-    #[test]
-    fn a_turn_takes_who_is_first_up_to_a_full_batch_and_one_batch_in_any_case() {
-        let lines = Lines::default();
-        let _callers = [600, 200, 300, 1].map(|items| lines.join(request(items), Span::none()));
-        assert_eq!(sizes(&lines.take(&scope())), [600]);
-        assert_eq!(sizes(&lines.take(&scope())), [200, 300]);
-        assert_eq!(sizes(&lines.take(&scope())), [1]);
-        assert_eq!(sizes(&lines.take(&scope())), [0; 0]);
-        assert!(lines.lock().lines.is_empty());
-        let _callers = [0; 65].map(|items| lines.join(request(items), Span::none()));
-        assert_eq!(lines.take(&scope()).len(), BATCHES_MAX);
+    impl Hall {
+        fn join(&self, user: &str, items: usize) -> Caller {
+            self.lines.join(request(user, items), Span::none())
+        }
+
+        async fn enter(&self, user: &str) -> Entered {
+            let turn = self.turns.take(&scope(user)).await.expect("a turn");
+            self.lines.enter(&scope(user), turn)
+        }
+
+        /// How many items the batches have that are taken now, by scope.
+        fn take(&self) -> Vec<Vec<usize>> {
+            let sizes = |line: Line| {
+                let batches = line.waiting.iter();
+                batches.map(|one| one.request.batch.len()).collect()
+            };
+            self.lines.take().into_iter().map(sizes).collect()
+        }
+
+        fn is_empty(&self) -> bool {
+            let state = self.lines.lock();
+            state.lines.is_empty() && state.ready.is_empty()
+        }
     }
 
-    #[test]
-    fn who_hangs_up_leaves_nothing_behind_unless_it_is_at_work() {
-        let lines = Lines::default();
-        let gone = lines.join(request(1), Span::none());
-        drop(gone);
-        assert!(lines.lock().lines.is_empty());
-        let first = lines.join(request(1), Span::none());
-        let second = lines.join(request(2), Span::none());
+    #[tokio::test]
+    async fn of_a_scope_those_who_are_first_are_taken_up_to_a_full_batch_and_one_batch_in_any_case()
+    {
+        let hall = Hall::default();
+        let _callers = [600, 200, 300, 1].map(|items| hall.join("mia", items));
+        for taken in [vec![600], vec![200, 300], vec![1], vec![]] {
+            let _entered = hall.enter("mia").await;
+            assert_eq!(hall.take(), [taken]);
+        }
+        assert!(hall.is_empty());
+        let _callers = [0; 65].map(|items| hall.join("mia", items));
+        let _entered = hall.enter("mia").await;
+        assert_eq!(hall.take()[0].len(), BATCHES_MAX);
+    }
+
+    #[tokio::test]
+    async fn scopes_are_taken_together_in_the_order_of_their_turns_unless_they_have_much() {
+        let hall = Hall::default();
+        let sizes = [
+            ("mia", 40),
+            ("leo", 24),
+            ("ben", 1),
+            ("ida", 65),
+            ("kim", 1),
+        ];
+        let callers = sizes.map(|(user, items)| hall.join(user, items));
+        let mut entered = Vec::new();
+        for (user, _) in sizes {
+            entered.push(hall.enter(user).await);
+        }
+        assert_eq!(hall.take(), [[40], [24]]);
+        assert!(!entered[1].is_waiting() && entered[2].is_waiting());
+        assert_eq!(hall.take(), [[1]]);
+        assert_eq!(hall.take(), [[65]]);
+        assert_eq!(hall.take(), [[1]]);
+        assert_eq!(hall.take(), [[0; 0]; 0]);
+        drop(callers);
+        assert!(hall.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_hangs_up_leaves_nothing_behind_unless_it_is_at_work() {
+        let hall = Hall::default();
+        drop(hall.join("mia", 1));
+        assert!(hall.is_empty());
+        let (first, second) = (hall.join("mia", 1), hall.join("mia", 2));
+        drop(hall.enter("mia").await);
+        assert_eq!(hall.take(), [[0; 0]; 0], "the turn was given back");
+        let entered = hall.enter("mia").await;
         drop(first);
-        let taken = lines.take(&scope());
-        assert_eq!(sizes(&taken), [2]);
+        assert_eq!(hall.take(), [[2]]);
         assert!(!second.leave(), "it is at work");
-        drop(second);
-        assert!(lines.lock().lines.is_empty());
+        drop((second, entered));
+        assert!(hall.is_empty());
     }
 }

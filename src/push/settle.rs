@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use tracing::{Instrument, Span};
 
-use super::line::Waiting;
+use super::line::{Line, Waiting};
 use super::{Push, PushRequest, PushResponse, report};
 use crate::domain::answer::Answer;
 use crate::domain::entity::MutationId;
@@ -12,45 +12,62 @@ use crate::domain::item::{Item, Submission};
 use crate::domain::plan::{Uncontested, plan, plan_uncontested};
 use crate::domain::scope::Scope;
 use crate::domain::standing::{Standing, Wanted, admit};
+use crate::domain::version::Revision;
 use crate::error::{CallError, Fault};
-use crate::store::batch::{Batch, Offer, Taken};
+use crate::places::{Place, Work};
+use crate::store::batch::Offer;
+use crate::turns::Turn;
+
+/// What became of a batch that was to be written at once; `None`: nothing yet.
+type AtOnce = Option<Result<Vec<Answer>, CallError>>;
 
 impl Push {
-    /// Settles the batches that are first in a scope's line. It is their turn.
-    pub(super) async fn settle_line(&self, scope: &Scope) {
-        let line = self.lines.take(scope);
+    /// Settles those who are first in the lines that have been ready for longest. Their turns end when they are.
+    pub(super) async fn settle_next(&self, place: Place) {
         let begun = Instant::now();
-        let mut together: Vec<Option<Result<Vec<Answer>, CallError>>> = match line.len() {
-            0 | 1 => Vec::new(),
-            _ => match self.settle_together(scope, &line).await {
-                Ok(settled) => settled.into_iter().map(|one| one.map(Ok)).collect(),
-                // All have waited for the same, and it is out of reach for all.
-                Err(CallError::Failed(Fault::Unavailable(cause))) => {
-                    let fault = || Fault::Unavailable(cause.to_string().into());
-                    line.iter().map(|_| Some(Err(fault().into()))).collect()
+        let lines = self.lines.take();
+        for waiting in lines.iter().flat_map(|line| &line.waiting) {
+            waiting.span.in_scope(report::attempt);
+        }
+        let mut at_once = self.settle_at_once(&lines).await.into_iter();
+        drop(place);
+        for Line {
+            scope,
+            turn,
+            waiting,
+        } in lines
+        {
+            let mut alone = Vec::new();
+            for (waiting, settled) in waiting.into_iter().zip(&mut at_once) {
+                let span = waiting.span.clone();
+                match settled {
+                    Some(settled) => span.in_scope(|| self.answer(waiting, settled, begun)),
+                    None => alone.push(waiting),
                 }
-                // One of them is the cause, and shows it alone.
-                Err(CallError::Failed(Fault::Defect(..)) | CallError::Refused(_)) => Vec::new(),
-            },
-        };
-        together.resize_with(line.len(), || None);
-        let mut alone = Vec::new();
-        for (waiting, settled) in line.into_iter().zip(together) {
-            let span = waiting.span.clone();
-            span.in_scope(report::attempt);
-            match settled {
-                Some(settled) => span.in_scope(|| self.answer(waiting, settled, begun)),
-                None => alone.push(waiting),
+            }
+            if !alone.is_empty() {
+                let push = self.clone();
+                self.tasks
+                    .spawn(async move { push.settle_alone(&scope, turn, alone, begun).await });
             }
         }
-        for waiting in alone {
+    }
+
+    /// Settles batches of one scope, one after the other. Its turn ends when they are.
+    async fn settle_alone(&self, scope: &Scope, turn: Turn, batches: Vec<Waiting>, begun: Instant) {
+        let place = self.places.take_soon(scope, Work::Other).await;
+        for waiting in batches {
             let span = waiting.span.clone();
             let work = async {
-                let settled = self.settle(&waiting.request).await;
+                let settled = match &place {
+                    Ok(_) => self.settle_contested(&waiting.request).await,
+                    Err(refusal) => Err(refusal.clone().into()),
+                };
                 self.answer(waiting, settled, begun);
             };
             work.instrument(span).await;
         }
+        drop(turn);
     }
 
     /// Tells what became of a batch: its caller, the log and the metrics.
@@ -72,103 +89,48 @@ impl Push {
         drop(waiting.answer.send(settled));
     }
 
-    /// Settles in one transaction all batches that nothing stands in the way of: their answers; `None` for the
-    /// others. After an error none of them is settled, or all are and will be recognised.
-    async fn settle_together(
-        &self,
-        scope: &Scope,
-        line: &[Waiting],
-    ) -> Result<Vec<Option<Vec<Answer>>>, CallError> {
-        let requests = line.iter().map(|waiting| &waiting.request);
-        let planned: Vec<Option<Uncontested<'_>>> =
-            requests.map(|request| self.uncontested(request)).collect();
-        let offered: Vec<(&PushRequest, &Uncontested<'_>)> = line
-            .iter()
-            .zip(&planned)
-            .filter_map(|(waiting, planned)| Some((&waiting.request, planned.as_ref()?)))
+    /// Writes in one transaction all batches that nothing stands in the way of, and wakes those who watch: what
+    /// became of each batch. After an error none of them is written, or all are and will be recognised.
+    async fn settle_at_once(&self, lines: &[Line]) -> Vec<AtOnce> {
+        let batches = || lines.iter().flat_map(|line| &line.waiting);
+        let planned: Vec<Option<Uncontested<'_>>> = batches()
+            .map(|waiting| self.uncontested(&waiting.request))
             .collect();
-        if offered.len() < 2 {
-            return Ok(Vec::new());
-        }
-        let mut written = self.write_together(scope, &offered).await?.into_iter();
-        let answers = planned.into_iter().map(|planned| {
-            let planned = planned?;
-            written.next()?.then_some(planned.answers)
-        });
-        Ok(answers.collect())
-    }
-
-    /// Writes batches in one transaction; which of them were written, and which something stands in the way of.
-    async fn write_together(
-        &self,
-        scope: &Scope,
-        offered: &[(&PushRequest, &Uncontested<'_>)],
-    ) -> Result<Vec<bool>, CallError> {
-        let offers = offered.iter();
+        let offers = batches().zip(&planned);
         let offers: Vec<Offer<'_>> = offers
-            .map(|(request, planned)| self.offer(request, planned))
+            .filter_map(|(waiting, planned)| Some(self.offer(&waiting.request, planned.as_ref()?)))
             .collect();
-        let (batch, taken) = self.store.begin_with(scope, &offers).await?;
-        let mut pairs = offered.iter().zip(&taken);
-        if !pairs.all(|((request, _), taken)| !taken.is_written() || admits(request, taken)) {
-            // Who may not write must not have written; each hears that alone.
-            batch.discard().await?;
-            return Ok(Vec::new());
-        }
-        batch.commit().await?;
-        let last = taken.iter().filter_map(|taken| taken.last_revision).max();
-        if let Some(last) = last {
-            self.feed.publish(scope, last);
-        }
-        Ok(taken.iter().map(Taken::is_written).collect())
+        let mut written = match self.store.write_uncontested(&offers).await {
+            Ok(written) => written.into_iter(),
+            // All have waited for the same, and it is out of reach for all.
+            Err(Fault::Unavailable(cause)) => {
+                let fault = || Fault::Unavailable(cause.to_string().into());
+                let unavailable = |planned: Option<_>| planned.map(|_| Err(fault().into()));
+                return planned.into_iter().map(unavailable).collect();
+            }
+            // One of them is the cause, and shows it alone.
+            Err(Fault::Defect(..)) => return planned.iter().map(|_| None).collect(),
+        };
+        let at_once = batches().zip(planned).map(|(waiting, planned)| {
+            let planned = planned?;
+            let last_revision: Revision = written.next()??;
+            self.feed.publish(&waiting.request.scope, last_revision);
+            Some(Ok(planned.answers))
+        });
+        at_once.collect()
     }
 
-    /// Settles one batch.
-    async fn settle(&self, request: &PushRequest) -> Result<Vec<Answer>, CallError> {
-        let Some(planned) = self.uncontested(request) else {
-            let batch = self.store.begin(&request.scope).await?;
-            return self.settle_contested(request, batch, None).await;
-        };
-        let offer = self.offer(request, &planned);
-        let scope = &request.scope;
-        let (batch, taken) = self.store.begin_with(scope, &[offer]).await?;
-        let Some(taken) = taken.into_iter().next() else {
-            return self.settle_contested(request, batch, None).await;
-        };
-        let Some(last_revision) = taken.last_revision else {
-            let standing = Some(taken.standing);
-            return self.settle_contested(request, batch, standing).await;
-        };
-        let wanted = Wanted::Write(request.mark);
-        if let Err(problem) = admit(&taken.standing, wanted, &request.gate, request.now) {
-            return Err(batch.refuse(problem).await);
-        }
-        batch.commit().await?;
-        self.feed.publish(scope, last_revision);
-        Ok(planned.answers)
-    }
-
-    /// Settles a batch whose items may meet something: reads what they name, decides, and writes. `standing`: of
-    /// its device, if it is known already.
-    async fn settle_contested(
-        &self,
-        request: &PushRequest,
-        batch: Batch<'_>,
-        standing: Option<Standing>,
-    ) -> Result<Vec<Answer>, CallError> {
+    /// Settles a batch whose items may meet something: reads what they name, decides, and writes.
+    async fn settle_contested(&self, request: &PushRequest) -> Result<Vec<Answer>, CallError> {
+        let batch = self.store.begin(&request.scope).await?;
         let context = self.context(&request.device, request.now);
         let items: Vec<&Item> = request
             .batch
             .iter()
             .filter_map(|submission| submission.item.as_ref().ok())
             .collect();
-        let stands = async {
-            match standing {
-                Some(standing) => Ok(standing),
-                // Under the lock, so that of two copies of a device only one is the first.
-                None => batch.read_standing(&request.device).await,
-            }
-        };
+        // Under the lock, so that of two copies of a device only one is the first.
+        let stands = batch.read_standing(&request.device);
         let read = batch.read(&items, &request.device, &context.catalog);
         let (standing, mut snapshot) = tokio::try_join!(stands, read)?;
         let wanted = Wanted::Write(request.mark);
@@ -190,7 +152,9 @@ impl Push {
     }
 
     fn uncontested<'a>(&self, request: &'a PushRequest) -> Option<Uncontested<'a>> {
-        if request.validate_only {
+        let wanted = Wanted::Write(request.mark);
+        let is_refused = admit(&Standing::CLEAR, wanted, &request.gate, request.now).is_err();
+        if request.validate_only || is_refused {
             return None;
         }
         let context = self.context(&request.device, request.now);
@@ -200,16 +164,13 @@ impl Push {
     fn offer<'a>(&self, request: &'a PushRequest, planned: &'a Uncontested<'a>) -> Offer<'a> {
         let entities_max = self.rules.account_entities_max;
         Offer {
+            scope: &request.scope,
+            gate: &request.gate,
             author: self.author(&request.device, &request.info, request.mark, request.now),
             planned,
             entities_max: entities_max.try_into().unwrap_or(i64::MAX),
         }
     }
-}
-
-fn admits(request: &PushRequest, taken: &Taken) -> bool {
-    let wanted = Wanted::Write(request.mark);
-    admit(&taken.standing, wanted, &request.gate, request.now).is_ok()
 }
 
 fn mutation(submission: &Submission) -> Option<MutationId> {

@@ -34,7 +34,7 @@ macro_rules! migration {
 }
 
 /// In the order they are applied.
-const MIGRATIONS: [Migration; 8] = [
+const MIGRATIONS: [Migration; 9] = [
     migration!("0001_entities"),
     migration!("0002_feed"),
     migration!("0003_conflicts"),
@@ -43,6 +43,7 @@ const MIGRATIONS: [Migration; 8] = [
     migration!("0006_erasures"),
     migration!("0007_metrics"),
     migration!("0008_status"),
+    migration!("0009_uncontested"),
 ];
 
 /// Why the tables could not be brought up to date.

@@ -31,6 +31,8 @@ pub(super) enum Behalf<'a> {
     Scope(&'a Scope),
     /// Of the login itself, which owns the tables, and one scope: an operator's word about an account.
     Owner(&'a Scope),
+    /// Of one scope after the other: each statement is a function that confines itself.
+    Each,
     /// Of the service itself: it sees how far all scopes have got and when devices were here, no data.
     Keeper,
 }
@@ -120,18 +122,22 @@ impl Session {
         behalf: impl Into<Behalf<'_>>,
         questions: [Question<'_>; N],
     ) -> Result<[Vec<Row>; N], Fault> {
-        all(self.start_all(behalf, &questions).await?)
+        self.open.store(true, Ordering::Relaxed);
+        let begin = behalf.into().begin("begin");
+        all(self.send(&begin, &questions, None).await?)
     }
 
-    /// The same, with any number of statements.
-    pub(super) async fn start_all(
+    /// Writes some things, one after the other, in a transaction of its own: all of it, or nothing. One round trip.
+    pub(super) async fn tell(
         &self,
         behalf: impl Into<Behalf<'_>>,
         questions: &[Question<'_>],
     ) -> Result<Vec<Vec<Row>>, Fault> {
         self.open.store(true, Ordering::Relaxed);
         let begin = behalf.into().begin("begin");
-        self.send(&begin, questions, None).await
+        let answers = self.send(&begin, questions, Some("commit")).await?;
+        self.open.store(false, Ordering::Relaxed);
+        Ok(answers)
     }
 
     /// Sends statements together. What is sent is sent by the first poll, in this order and to its end: so
@@ -240,6 +246,7 @@ impl Behalf<'_> {
     fn begin(self, begin: &str) -> String {
         match self {
             Self::Keeper => format!("{begin}; set local role ironflow_sync_keeper"),
+            Self::Each => format!("{begin}; set local role ironflow_sync_service"),
             Self::Owner(scope) => confined(begin, scope),
             Self::Scope(scope) => {
                 let begin = format!("{begin}; set local role ironflow_sync_service");

@@ -92,12 +92,15 @@ async fn a_watch_hears_of_a_batch_once_it_is_committed_and_not_before() {
     let mut tablet = service.device("mia", "tablet").await;
     let request = tablet.page_after("");
     let mut stream = tablet.watch(request).await.expect("a stream");
-    // It follows by now. The device of the push is known by now, so that what it sends meets nothing.
-    let (first, second) = (Uuid::new_v4(), Uuid::new_v4());
+    // It follows by now.
+    let first = Uuid::new_v4();
     phone.sync_one(put(first, 0, &json!({}))).await;
     comes(&mut stream, first).await;
     holder.batch_execute(HOLD).await.expect("held");
-    let pushing = tokio::spawn(async move { phone.sync_one(put(second, 0, &json!({}))).await });
+    // Not known yet, so its batch goes the long way, on which the revision is known before the commit.
+    let mut laptop = service.device("mia", "laptop").await;
+    let second = Uuid::new_v4();
+    let pushing = tokio::spawn(async move { laptop.sync_one(put(second, 0, &json!({}))).await });
     eventually("the commit waits", async || waiting_pushes(&sql).await == 1).await;
     // Whoever was told too early has read in vain by now, and nobody tells again.
     let reading = "select count(*) from pg_stat_activity where datname = current_database()

@@ -15,7 +15,9 @@ use tokio_postgres::{Client, SimpleQueryMessage};
 use tonic::Code;
 use uuid::Uuid;
 
-use attempts::{INSERTS, NOT_OF_A_SCOPE, SEEKING, WRITING, source, without_its_scope};
+use attempts::{
+    INSERTS, NOT_OF_A_SCOPE, SEEKING, WRITING, source, without_its_scope, writing_without_its_scope,
+};
 
 use crate::support::{Device, TestService, delete, put};
 
@@ -231,6 +233,64 @@ async fn no_statement_writes_into_another_scope_than_its_sessions() {
         }
     }
     assert_eq!(tried, 3 * (WRITING.len() + INSERTS.len()));
+}
+
+/// What is written at once comes from a function, for one scope after the other in one transaction.
+#[tokio::test]
+async fn the_function_that_writes_at_once_reaches_its_own_scope_and_nothing_else() {
+    let service = TestService::start().await;
+    let ids: Vec<Uuid> = (0..2).map(|_| Uuid::new_v4()).collect();
+    for user in ["mia", "leo"] {
+        let mut phone = service.device(user, "phone").await;
+        applied(&mut phone, put(Uuid::new_v4(), 0, &json!({"owner": user}))).await;
+        if user == "leo" {
+            for id in &ids {
+                applied(&mut phone, put(*id, 0, &json!({"owner": "leo"}))).await;
+            }
+        }
+    }
+    let sql = service.database.client().await;
+    let others = of_others(&sql).await;
+    // Mia's statement names rows of leo's.
+    let stolen = |count: usize| {
+        let ids = &ids[..count];
+        let columns = ids.iter().map(|id| {
+            format!(
+                "('workout', '{id}'::uuid, 1, '{{\"stolen\": 1}}', gen_random_uuid(), now(), 0, 3)"
+            )
+        });
+        let columns: Vec<String> = columns.collect();
+        format!(
+            "select write_uncontested(
+                'user/mia', 'phone', now(), array_agg(t), array_agg(id), array_agg(base), array_agg(d),
+                array_agg(m), array_agg(at), array_agg(o::bigint), array_agg(null::timestamptz),
+                array_agg(r::smallint), array_agg(null::timestamptz), array_agg(null::timestamptz),
+                100, false, null, null, null, null, null, null)
+            from (values {}) as item (t, id, base, d, m, at, o, r)",
+            columns.join(", ")
+        )
+    };
+    for (function, leaks_to_anybody) in
+        [(String::new(), false), (writing_without_its_scope(), true)]
+    {
+        for count in [1, 2] {
+            for (role, leaks) in [
+                ("ironflow_sync_service", false),
+                ("current_user", leaks_to_anybody),
+            ] {
+                let begin = match role {
+                    "current_user" => format!("begin; {function}"),
+                    _ => format!("begin; {function}; set local role {role}"),
+                };
+                sql.batch_execute(&begin).await.expect("begins");
+                sql.execute(&stolen(count), &[]).await.expect("an answer");
+                sql.batch_execute("reset role").await.expect("anybody");
+                let touched = of_others(&sql).await != others;
+                assert_eq!(touched, leaks, "{role}, {count}");
+                sql.batch_execute("rollback").await.expect("ends");
+            }
+        }
+    }
 }
 
 #[tokio::test]

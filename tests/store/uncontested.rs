@@ -10,7 +10,7 @@ use ironflow_sync::domain::clock::Millis;
 use ironflow_sync::domain::item::{Item, ItemRules, RawItem, Sender, Submission};
 use ironflow_sync::domain::plan::{BatchContext, plan, plan_uncontested};
 use ironflow_sync::domain::scope::{DeviceId, Scope, UserId};
-use ironflow_sync::domain::standing::{BatchMark, BatchNumber};
+use ironflow_sync::domain::standing::{BatchMark, BatchNumber, Gate, Source};
 use ironflow_sync::store::Store;
 use ironflow_sync::store::batch::{Author, Offer, Recorded};
 use ironflow_sync::store::device::DeviceInfo;
@@ -97,6 +97,7 @@ struct Way {
     user: UserId,
     scope: Scope,
     context: BatchContext,
+    gate: Gate,
     /// Batches that were written at once.
     at_once: usize,
 }
@@ -115,11 +116,12 @@ impl Way {
                 item_bytes_max: 1 << 18,
                 copy_bytes_max: 1 << 20,
             },
+            gate: Gate::default(),
             at_once: 0,
         }
     }
 
-    async fn push(&mut self, sent: &Sent, may_be_at_once: bool) -> Vec<Answer> {
+    fn submissions(&mut self, sent: &Sent) -> Vec<Submission> {
         self.context.device = sent.device.clone();
         self.context.now = sent.now;
         let rules = ItemRules {
@@ -134,38 +136,34 @@ impl Way {
             received: sent.now,
         };
         let items = sent.items.iter().cloned();
-        let batch: Vec<Submission> = items
+        items
             .map(|raw| Submission::parse(raw, &sender, &rules))
-            .collect();
-        let author = || Author {
-            device: &sent.device,
-            info: &sent.info,
-            now: sent.now,
-            devices_max: 100,
-            mark: sent.mark,
+            .collect()
+    }
+
+    /// Writes a batch at once; `None`: something stands in its way.
+    async fn offer(&mut self, sent: &Sent) -> Option<Vec<Answer>> {
+        let batch = self.submissions(sent);
+        let planned = plan_uncontested(&batch, &self.context)?;
+        let offer = Offer {
+            scope: &self.scope,
+            author: author(sent),
+            gate: &self.gate,
+            planned: &planned,
+            entities_max: ENTITIES_MAX as i64,
         };
-        let planned = match may_be_at_once {
-            true => plan_uncontested(&batch, &self.context),
-            false => None,
-        };
-        let opened = match &planned {
-            Some(planned) => {
-                let offer = Offer {
-                    author: author(),
-                    planned,
-                    entities_max: ENTITIES_MAX as i64,
-                };
-                let begun = self.store.begin_with(&self.scope, &[offer]).await;
-                let (opened, taken) = begun.expect("the lock");
-                if taken.first().is_some_and(|taken| taken.is_written()) {
-                    opened.commit().await.expect("a commit");
-                    self.at_once += 1;
-                    return planned.answers.clone();
-                }
-                opened
-            }
-            None => self.store.begin(&self.scope).await.expect("the lock"),
-        };
+        let written = self.store.write_uncontested(&[offer]).await;
+        written.expect("an answer")[0]?;
+        Some(planned.answers)
+    }
+
+    async fn push(&mut self, sent: &Sent, may_be_at_once: bool) -> Vec<Answer> {
+        if may_be_at_once && let Some(answers) = self.offer(sent).await {
+            self.at_once += 1;
+            return answers;
+        }
+        let batch = self.submissions(sent);
+        let opened = self.store.begin(&self.scope).await.expect("the lock");
         let items: Vec<&Item> = batch
             .iter()
             .filter_map(|one| one.item.as_ref().ok())
@@ -176,9 +174,19 @@ impl Way {
         let mut snapshot = read.expect("a snapshot");
         snapshot.room = Some(opened.room(ENTITIES_MAX));
         let plan = plan(&snapshot, &batch, &self.context);
-        let recorded = opened.write(&plan, &author()).await.expect("written");
+        let recorded = opened.write(&plan, &author(sent)).await.expect("written");
         assert_eq!(recorded, Recorded::Known);
         plan.answers
+    }
+}
+
+fn author(sent: &Sent) -> Author<'_> {
+    Author {
+        device: &sent.device,
+        info: &sent.info,
+        now: sent.now,
+        devices_max: 100,
+        mark: sent.mark,
     }
 }
 
@@ -244,58 +252,143 @@ async fn what_is_written_at_once_is_what_the_long_way_writes() {
     );
 }
 
+/// A new entity.
+fn one_more(number: i64) -> Sent {
+    let id = Uuid::new_v4();
+    let items = vec![RawItem {
+        entity_type: "exercise_log".to_owned(),
+        entity_id: id.to_string(),
+        operation: "update".to_owned(),
+        data: b"{}".to_vec(),
+        mutation_id: id.to_string(),
+        ..RawItem::default()
+    }];
+    let number = BatchNumber::new(number).expect("above 0");
+    Sent {
+        device: DeviceId::new("phone").expect("an id"),
+        info: DeviceInfo::default(),
+        mark: Some(BatchMark::of(number, &items)),
+        items,
+        now: Millis(NOW),
+    }
+}
+
 #[tokio::test]
-async fn nothing_is_written_at_once_if_it_was_counted_has_no_room_or_its_device_is_revoked() {
+async fn nothing_is_written_at_once_if_anything_speaks_against_it() {
     let database = TestDatabase::new().await;
     let client = database.client().await;
     let mut mia = Way::new(&database.store(), "mia");
-    let sent = |number: i64| {
-        let id = Uuid::new_v4();
-        let items = vec![RawItem {
-            entity_type: "exercise_log".to_owned(),
-            entity_id: id.to_string(),
-            operation: "update".to_owned(),
-            data: b"{}".to_vec(),
-            mutation_id: id.to_string(),
-            ..RawItem::default()
-        }];
-        let number = BatchNumber::new(number).expect("above 0");
-        Sent {
-            device: DeviceId::new("phone").expect("an id"),
-            info: DeviceInfo::default(),
-            mark: Some(BatchMark::of(number, &items)),
-            items,
-            now: Millis(NOW),
-        }
-    };
-    // The first makes the scope and the device known.
-    mia.push(&sent(1), true).await;
-    assert_eq!(mia.at_once, 0);
-    mia.push(&sent(2), true).await;
-    assert_eq!(mia.at_once, 1);
-    for counted in [2, 1] {
-        // What could not be applied when it was counted may have become due: that is not for now.
-        mia.push(&sent(counted), true).await;
-        assert_eq!(mia.at_once, 1, "{counted} was counted");
+    assert!(mia.offer(&one_more(1)).await.is_none(), "no scope");
+    mia.push(&one_more(1), false).await;
+    let reset = "update scopes set entities = 1, open_conflicts = 0;
+        update devices set revoked_at = null, batch_number = 7;
+        delete from erasures; delete from accounts;";
+    let account = |says: &str| format!("insert into accounts values ('user/mia', {says}, now())");
+    for (case, number, source, sql, written) in [
+        ("nothing", 8, Source::Nobody, String::new(), true),
+        ("counted", 7, Source::Nobody, String::new(), false),
+        ("counted before", 6, Source::Nobody, String::new(), false),
+        (
+            "room for one",
+            8,
+            Source::Nobody,
+            "update scopes set revision = 8, entities = 7".to_owned(),
+            true,
+        ),
+        (
+            "no room",
+            8,
+            Source::Nobody,
+            "update scopes set entities = 8".to_owned(),
+            false,
+        ),
+        (
+            "an open conflict",
+            8,
+            Source::Nobody,
+            "update scopes set open_conflicts = 1".to_owned(),
+            false,
+        ),
+        (
+            "revoked",
+            8,
+            Source::Nobody,
+            "update devices set revoked_at = now()".to_owned(),
+            false,
+        ),
+        (
+            "erased",
+            8,
+            Source::Nobody,
+            "insert into erasures values (sha256('user/mia'), now(), 1)".to_owned(),
+            false,
+        ),
+        (
+            "not asked",
+            8,
+            Source::Nobody,
+            account("'free', null"),
+            true,
+        ),
+        ("no account", 8, Source::Account, String::new(), false),
+        ("free", 8, Source::Account, account("'free', null"), false),
+        (
+            "lapsed",
+            8,
+            Source::Account,
+            account("'premium', to_timestamp(1700000000)"),
+            false,
+        ),
+        (
+            "ends soon",
+            8,
+            Source::Account,
+            account("'premium', to_timestamp(1700000000.001)"),
+            true,
+        ),
+        ("paid", 8, Source::Account, account("'premium', null"), true),
+    ] {
+        let stands = format!("{reset} {sql}");
+        client.batch_execute(&stands).await.expect(case);
+        mia.gate.source = source;
+        let before = rows(&client, &mia.scope).await;
+        let answers = mia.offer(&one_more(number)).await;
+        assert_eq!(answers.is_some(), written, "{case}");
+        assert_eq!(rows(&client, &mia.scope).await != before, written, "{case}");
     }
-    mia.push(&sent(3), true).await;
-    assert_eq!(mia.at_once, 2);
-    let held = versions(&client, &mia.scope).await.len();
-    for number in (4..).take(ENTITIES_MAX - held) {
-        mia.push(&sent(number), true).await;
+}
+
+#[tokio::test]
+async fn a_scope_that_is_locked_keeps_nobody_waiting() {
+    let database = TestDatabase::new().await;
+    let mut client = database.client().await;
+    let store = database.store();
+    let mut users = ["mia", "leo"].map(|user| Way::new(&store, user));
+    for user in &mut users {
+        user.push(&one_more(1), false).await;
     }
-    let full = mia.at_once;
-    assert_eq!(full, 2 + ENTITIES_MAX - held);
-    mia.push(&sent(20), true).await;
-    assert_eq!(mia.at_once, full, "there is no room");
-    client
-        .batch_execute("update scopes set entities = 1")
-        .await
-        .expect("room");
-    mia.push(&sent(21), true).await;
-    assert_eq!(mia.at_once, full + 1);
-    let revoke = "update devices set revoked_at = now()";
-    client.batch_execute(revoke).await.expect("revoked");
-    mia.push(&sent(22), true).await;
-    assert_eq!(mia.at_once, full + 1, "the device is revoked");
+    let held = client.transaction().await.expect("a transaction");
+    let lock = "select from scopes where scope = 'user/mia' for no key update";
+    held.execute(lock, &[]).await.expect("mia's lock");
+    let sent = one_more(2);
+    let batches = users.each_mut().map(|user| user.submissions(&sent));
+    let [mia, leo] = &users;
+    let planned = batches
+        .each_ref()
+        .map(|batch| plan_uncontested(batch, &mia.context).expect("nothing stands in its way"));
+    let offers = [mia, leo].into_iter().zip(&planned);
+    let offers: Vec<Offer<'_>> = offers
+        .map(|(user, planned)| Offer {
+            scope: &user.scope,
+            author: author(&sent),
+            gate: &user.gate,
+            planned,
+            entities_max: ENTITIES_MAX as i64,
+        })
+        .collect();
+    let written = store.write_uncontested(&offers).await.expect("answers");
+    assert_eq!(
+        written.iter().map(Option::is_some).collect::<Vec<_>>(),
+        [false, true]
+    );
 }

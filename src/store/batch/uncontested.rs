@@ -1,118 +1,71 @@
-//! Writing what nothing stands in the way of: one statement for each batch, behind the one that locks.
+//! Writing what nothing stands in the way of: batches of any scopes in one transaction.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
 
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::super::Store;
-use super::super::columns::system_time;
-use super::super::session::Question;
-use super::super::standing::standing;
-use super::{Author, Batch, LOCK_SCOPE};
+use super::super::columns::{system_time, unexpected};
+use super::super::session::{Behalf, Question};
+use super::Author;
 use crate::domain::clock::Millis;
 use crate::domain::decide::Rule;
 use crate::domain::entity::EntityKey;
 use crate::domain::plan::Uncontested;
 use crate::domain::scope::Scope;
-use crate::domain::standing::Standing;
+use crate::domain::standing::{Gate, Source};
 use crate::domain::version::{Revision, Version};
-use crate::error::{CallError, Fault};
+use crate::error::Fault;
 
 const WRITE_UNCONTESTED: &str = include_str!("../sql/write_uncontested.sql");
 
 /// A batch that is written if nothing stands in its way.
 pub struct Offer<'a> {
+    /// Whose data.
+    pub scope: &'a Scope,
     /// Who sent it.
     pub author: Author<'a>,
+    /// Whether a subscription is needed.
+    pub gate: &'a Gate,
     /// What becomes of it then.
     pub planned: &'a Uncontested<'a>,
     /// How many entities the scope may hold.
     pub entities_max: i64,
 }
 
-/// What was found of an offer, under the lock.
-#[derive(Debug)]
-pub struct Taken {
-    /// How its device stood before it.
-    pub standing: Standing,
-    /// The scope's revision with it; `None`: something stands in its way, and nothing was written.
-    pub last_revision: Option<Revision>,
-}
-
-impl Taken {
-    /// Whether it was written.
-    pub fn is_written(&self) -> bool {
-        self.last_revision.is_some()
-    }
-}
-
 impl Store {
-    /// Begins a batch as [`Store::begin`] does, and writes offers behind the lock, one after the other, each
-    /// seeing what the ones before it did. All in one round trip; it is for the caller to commit. In a scope
-    /// that has never been written, none is looked at.
-    pub async fn begin_with<'a>(
+    /// Writes batches one after the other, each seeing what the ones before it did, in one transaction and one
+    /// round trip: for each the scope's revision with it, or `None`: something stands in its way, and nothing
+    /// of it was written. That its scope is locked is such a thing, so this waits for nobody.
+    pub async fn write_uncontested(
         &self,
-        scope: &'a Scope,
         offers: &[Offer<'_>],
-    ) -> Result<(Batch<'a>, Vec<Taken>), CallError> {
-        let session = self.session().await?;
-        let name = scope.as_str();
-        let columns: Vec<Columns<'_>> = offers.iter().map(Columns::of).collect();
-        let parameters: Vec<_> = columns.iter().map(|columns| columns.all(&name)).collect();
-        let lock: [&(dyn ToSql + Sync); 1] = [&name];
-        let mut questions: Vec<Question<'_>> = vec![(LOCK_SCOPE, &lock)];
-        let writes = parameters.iter();
-        questions.extend(writes.map(|all| (WRITE_UNCONTESTED, all.as_slice())));
-        let answers = session.start_all(scope, &questions).await?;
-        let mut answers = answers.iter().map(|rows| rows.first());
-        let Some(locked) = answers.next().flatten() else {
-            session.rollback().await?;
-            // Whoever waits for a connection must not hold one.
-            drop(session);
-            return Ok((self.begin(scope).await?, Vec::new()));
-        };
-        let batch = Batch::locked(session, scope, locked)?;
-        let taken = offers.iter().zip(answers).map(|(offer, row)| {
-            let no_row = || Fault::Defect("an offer has no answer".into(), None);
-            taken(offer, row.ok_or_else(no_row)?)
-        });
-        let taken = taken.collect::<Result<Vec<Taken>, Fault>>()?;
-        Ok((batch, taken))
-    }
-}
-
-/// Reads what was found, and makes sure that what was written is all of it.
-fn taken(offer: &Offer<'_>, row: &Row) -> Result<Taken, Fault> {
-    let before: Option<i64> = row.try_get("revision")?;
-    let writes = &offer.planned.writes;
-    if before.is_some() {
-        let new = writes.iter().filter(|write| write.replaces.is_none());
-        let new = new.count() as i64;
-        let replaced = writes.len() as i64 - new;
-        for (touched, rows) in [
-            ("kept", replaced),
-            ("updated", replaced),
-            ("inserted", new),
-            ("moved", 1),
-        ] {
-            let count: i64 = row.try_get(touched)?;
-            if count != rows {
-                let wrong = format!("{touched} {count} rows instead of {rows}");
-                return Err(Fault::Defect(wrong, None));
-            }
+    ) -> Result<Vec<Option<Revision>>, Fault> {
+        if offers.is_empty() {
+            return Ok(Vec::new());
         }
+        let columns: Vec<Columns<'_>> = offers.iter().map(Columns::of).collect();
+        let parameters: Vec<_> = columns.iter().map(Columns::all).collect();
+        let parameters = parameters.iter();
+        let questions: Vec<Question<'_>> = parameters
+            .map(|all| (WRITE_UNCONTESTED, all.as_slice()))
+            .collect();
+        let session = self.session().await?;
+        let answers = session.tell(Behalf::Each, &questions).await?;
+        let answers = offers.iter().zip(answers).map(|(offer, rows)| {
+            let row = rows.first().ok_or_else(|| unexpected("revision"))?;
+            let before: Option<i64> = row.try_get("revision")?;
+            Ok(before.map(|before| Revision::new(before).after(offer.planned.writes.len())))
+        });
+        answers.collect()
     }
-    Ok(Taken {
-        standing: standing(row)?,
-        last_revision: before.map(|before| Revision::new(before).after(writes.len())),
-    })
 }
 
 /// The entities of an offer as columns, the way `unnest` takes them, and what is said once.
 struct Columns<'a> {
+    scope: &'a str,
     device: &'a str,
     now: SystemTime,
     entity_type: Vec<&'a str>,
@@ -127,6 +80,7 @@ struct Columns<'a> {
     from: Vec<Option<SystemTime>>,
     until: Vec<Option<SystemTime>>,
     entities_max: i64,
+    must_be_paid: bool,
     label: Option<&'a str>,
     platform: Option<&'a str>,
     app_version: Option<&'a str>,
@@ -145,6 +99,7 @@ impl<'a> Columns<'a> {
             devices_max: _, // the device of an offer is known already
         } = &offer.author;
         let mut columns = Self {
+            scope: offer.scope.as_str(),
             device: device.as_str(),
             now: system_time(*now),
             entity_type: Vec::new(),
@@ -159,6 +114,7 @@ impl<'a> Columns<'a> {
             from: Vec::new(),
             until: Vec::new(),
             entities_max: offer.entities_max,
+            must_be_paid: offer.gate.source == Source::Account,
             label: info.label.as_deref(),
             platform: info.platform.as_deref(),
             app_version: info.app_version.as_deref(),
@@ -193,9 +149,9 @@ impl<'a> Columns<'a> {
     }
 
     /// All parameters of the statement, in its order.
-    fn all<'b>(&'b self, scope: &'b &str) -> [&'b (dyn ToSql + Sync); 21] {
+    fn all(&self) -> [&(dyn ToSql + Sync); 22] {
         [
-            scope,
+            &self.scope,
             &self.device,
             &self.now,
             &self.entity_type,
@@ -210,6 +166,7 @@ impl<'a> Columns<'a> {
             &self.from,
             &self.until,
             &self.entities_max,
+            &self.must_be_paid,
             &self.label,
             &self.platform,
             &self.app_version,

@@ -2,8 +2,9 @@
 
 use std::fs;
 
-/// Statements about no scope, or about scopes as such: the keeper and the login itself run them.
-pub const NOT_OF_A_SCOPE: [&str; 24] = [
+/// Statements about no scope, or about scopes as such: the keeper and the login itself run them. And one that is a
+/// function, which is tried by itself.
+pub const NOT_OF_A_SCOPE: [&str; 25] = [
     "begin_migration",
     "claim_compaction",
     "count_scopes",
@@ -28,10 +29,11 @@ pub const NOT_OF_A_SCOPE: [&str; 24] = [
     "record_seen",
     "remember_erasures",
     "share_registry",
+    "write_uncontested",
 ];
 
 /// Statements that read or change what is there, with arguments that name leo's rows. `$1` is mia's scope.
-pub const SEEKING: [(&str, &str); 53] = [
+pub const SEEKING: [(&str, &str); 52] = [
     ("advance_scope", "{revision}, 1 + {revision}, 0, 0, true"),
     ("allow_device", "'leo-phone'"),
     ("count_account", ""),
@@ -118,12 +120,6 @@ pub const SEEKING: [(&str, &str); 53] = [
         "'mia-phone', now(), '{workout}', '{{contested}}', '{3}', '{999}', array['{\"stolen\": 1}'],
          '{applied}', array[gen_random_uuid()], '{now}', '{push}', '{3}', '{null}', '{0}', '{0}', '{null}',
          '{2}', '{2}'",
-    ),
-    (
-        "write_uncontested",
-        "'mia-phone', now(), '{workout}', '{{contested}}', '{2}', array['{\"stolen\": 1}'],
-         array[gen_random_uuid()], '{now}', '{0}', '{null}', '{3}', '{null}', '{null}', 100, null, null, null, null,
-         null, null",
     ),
     // Their writing half is tried below.
     ("create_scope", ""),
@@ -244,4 +240,27 @@ pub fn without_its_scope(name: &str) -> String {
         assert!(!sql.contains(left), "{name} still names a scope:\n{sql}");
     }
     sql
+}
+
+/// The function that writes batches at once, without a word of whose rows they are.
+pub fn writing_without_its_scope() -> String {
+    let path = format!(
+        "{}/migrations/0009_uncontested.sql",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let sql = fs::read_to_string(path).expect("a migration");
+    let function = sql.split_once("create function write_uncontested");
+    let (_, function) = function.expect("the function");
+    let mut function = format!("create or replace function write_uncontested{function}");
+    for (scoped, unscoped) in [
+        ("scope = own_scope", "true"),
+        (
+            "scope_digest = sha256(convert_to(own_scope, 'UTF8'))",
+            "false",
+        ),
+    ] {
+        assert!(function.contains(scoped), "{scoped}");
+        function = function.replace(scoped, unscoped);
+    }
+    function
 }
