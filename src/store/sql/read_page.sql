@@ -11,8 +11,9 @@
 -- Rows: per lane, in their order, one for each revision the page got past, with the entity if it is
 -- shown; a lane without any has one row without a revision. All rows repeat the epoch, and how many
 -- rows were looked at.
--- Reads entities_revision_key from `after` on, at most $10 rows of it; data is unpacked only for what
--- is shown. One statement, so one snapshot: no row is newer than the head beside it.
+-- Reads entities_revision_key from `after` on, at most $10 rows of it. What is measured is narrow; what is shown is
+-- fetched again by its place (ctid) in the end, so its data is carried through nothing and unpacked once.
+-- One statement, so one snapshot: no row is newer than the head beside it, and no place is another's by then.
 with lane as (
     select
         given.ordinal,
@@ -37,7 +38,9 @@ with lane as (
 looked_at as (
     select
         lane.ordinal,
-        entity.*,
+        entity.revision,
+        entity.place,
+        entity.data_bytes,
         case
             when entity.revision <= lane.began_at then not entity.deleted
             else $6::text is null or entity.device_id <> $6 or lane.scope = 'library'
@@ -49,9 +52,7 @@ looked_at as (
         end as shown
     from lane
     cross join lateral (
-        select
-            revision, entity_type, entity_id, version, deleted, data, data_bytes, device_id,
-            edit_time, created_at, updated_at
+        select ctid as place, revision, entity_type, deleted, data_bytes, device_id
         from entities
         where scope = lane.scope
             and revision > 0
@@ -70,30 +71,47 @@ measured as (
         sum(data_bytes) filter (where shown) over so_far as bytes_so_far
     from looked_at
     window so_far as (order by ordinal, revision rows unbounded preceding)
+),
+page as (
+    select
+        lane.ordinal,
+        lane.head,
+        lane.entities,
+        lane.open_conflicts,
+        lane.inbox_revision,
+        measured.revision,
+        coalesce(measured.shown, false) as shown,
+        case when measured.shown then measured.place end as place
+    from lane
+    left join measured
+        on measured.ordinal = lane.ordinal
+        and measured.shown_so_far <= $11::bigint
+        and (
+            measured.bytes_so_far is null
+            or measured.bytes_so_far <= $12::bigint
+            or measured.shown_so_far <= 1
+        )
+    order by lane.ordinal, measured.revision
 )
 select
     service_state.epoch,
     (select count(*) from looked_at) as looked_at,
-    lane.ordinal,
-    lane.head,
-    lane.entities,
-    lane.open_conflicts,
-    lane.inbox_revision,
+    page.ordinal,
+    page.head,
+    page.entities,
+    page.open_conflicts,
+    page.inbox_revision,
     page.revision,
-    coalesce(page.shown, false) as shown,
-    page.entity_type,
-    page.entity_id,
-    page.version,
-    page.deleted,
-    case when page.shown then page.data::text end as data,
-    page.device_id,
-    page.edit_time,
-    page.created_at,
-    page.updated_at
+    page.shown,
+    entity.entity_type,
+    entity.entity_id,
+    entity.version,
+    entity.data::text as data,
+    entity.device_id,
+    entity.edit_time,
+    entity.created_at,
+    entity.updated_at
 from service_state
-cross join lane
-left join measured as page
-    on page.ordinal = lane.ordinal
-    and page.shown_so_far <= $11::bigint
-    and (page.bytes_so_far is null or page.bytes_so_far <= $12::bigint or page.shown_so_far <= 1)
-order by lane.ordinal, page.revision
+cross join page
+left join entities as entity on entity.ctid = page.place
+order by page.ordinal, page.revision
