@@ -82,6 +82,9 @@ pub(super) fn pointer_token(key: &str) -> String {
 /// 309 digits there) in their short form. Everything else stays as it is.
 pub fn shorten_numbers(text: String) -> String {
     let bytes = text.as_bytes();
+    if !may_hold_overlong_number(bytes) {
+        return text;
+    }
     let mut short = String::new();
     let mut copied = 0;
     let mut at = 0;
@@ -107,6 +110,23 @@ pub fn shorten_numbers(text: String) -> String {
     short
 }
 
+/// Whether so many characters of numbers stand in a row anywhere, in strings too. Whatever is that long covers a
+/// place that is looked at.
+fn may_hold_overlong_number(bytes: &[u8]) -> bool {
+    let is_overlong = |at: usize| {
+        let before = bytes[..at].iter().rev();
+        let before = before.take_while(|byte| is_of_number(byte)).count();
+        number_end(bytes, at) - (at - before) > NUMBER_CHARS_MAX
+    };
+    let places = (0..bytes.len()).step_by(NUMBER_CHARS_MAX);
+    let mut places = places.filter(|at| is_of_number(&bytes[*at]));
+    places.any(is_overlong)
+}
+
+fn is_of_number(byte: &u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')
+}
+
 /// The index behind the string that opens at `at`.
 fn string_end(bytes: &[u8], mut at: usize) -> usize {
     at += 1;
@@ -124,7 +144,7 @@ fn string_end(bytes: &[u8], mut at: usize) -> usize {
 fn number_end(bytes: &[u8], at: usize) -> usize {
     let length = bytes[at..]
         .iter()
-        .take_while(|b| matches!(b, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E'))
+        .take_while(|byte| is_of_number(byte))
         .count();
     at + length
 }
@@ -508,6 +528,21 @@ mod tests {
             shorten_numbers(text),
             format!("{{\"a\": 1e308, \"b\": \"\\\"{digits}\", \"c\": [-1e308, 1.10]}}")
         );
+    }
+
+    #[test]
+    fn a_number_that_is_one_too_long_is_found_wherever_it_stands() {
+        let (long, longer) = (
+            "1".repeat(NUMBER_CHARS_MAX),
+            "1".repeat(NUMBER_CHARS_MAX + 1),
+        );
+        let short = Decimal::from_token(&longer).to_string();
+        for space in 0..2 * NUMBER_CHARS_MAX {
+            let document = |number: &str| format!("[{}{number}]", " ".repeat(space));
+            assert_eq!(shorten_numbers(document(&long)), document(&long));
+            assert!(may_hold_overlong_number(document(&longer).as_bytes()));
+            assert_eq!(shorten_numbers(document(&longer)), document(&short));
+        }
     }
 
     proptest! {

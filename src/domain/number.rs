@@ -10,6 +10,15 @@ pub const NUMBER_CHARS_MAX: usize = 64;
 /// Without it `1e130000` would make jsonb keep and send back 130,001 digits.
 const EXPONENT_MAX: i64 = 308;
 
+/// Whole numbers of so many digits are doubles exactly,
+const EXACT_DIGITS_MAX: usize = 15;
+
+/// and so are these powers of ten.
+const EXACT_POWERS: [f64; 23] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
+];
+
 /// A decimal number of any size: `0.DIGITS x 10^exponent`, in one normal form,
 /// so that `1.10`, `1.1` and `11e-1` are equal and `9007199254740993` stays itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -27,19 +36,49 @@ impl Decimal {
         let negative = mantissa.starts_with('-');
         let unsigned = mantissa.trim_start_matches('-');
         let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
-        let all = [whole, fraction].concat();
-        let significant = all.trim_start_matches('0');
-        let leading_zeros = all.len() - significant.len();
-        let digits = significant.trim_end_matches('0');
+        let mut digits = [whole, fraction].concat();
+        digits.truncate(digits.trim_end_matches('0').len());
         if digits.is_empty() {
             return Self::default();
         }
+        let leading_zeros = digits.len() - digits.trim_start_matches('0').len();
+        digits.drain(..leading_zeros);
         let point = whole.len() as i64 - leading_zeros as i64;
         Self {
             negative,
-            digits: digits.to_owned(),
+            digits,
             exponent: point.saturating_add(power),
         }
+    }
+
+    /// The number, if it is a whole one that fits an `i64`.
+    pub fn to_i64(&self) -> Option<i64> {
+        if self.digits.is_empty() {
+            return Some(0);
+        }
+        // An i64 has at most 19 digits.
+        let whole_digits = usize::try_from(self.exponent).ok().filter(|n| *n <= 19)?;
+        let zeros = whole_digits.checked_sub(self.digits.len())?;
+        let magnitude = self.digits.parse::<i128>().ok()? * 10_i128.pow(zeros as u32);
+        let sign = if self.negative { -1 } else { 1 };
+        i64::try_from(sign * magnitude).ok()
+    }
+
+    /// The nearest double, or the one furthest from zero.
+    pub fn to_f64(&self) -> f64 {
+        let decimals = self.digits.len() as i64 - self.exponent;
+        let exact = usize::try_from(decimals).ok();
+        let exact = exact.and_then(|decimals| EXACT_POWERS.get(decimals));
+        let nearest = match exact {
+            // Both are doubles exactly, so their quotient is rounded once.
+            Some(power) if self.digits.len() <= EXACT_DIGITS_MAX => {
+                let digits = self.digits.parse::<u64>().unwrap_or_default() as f64;
+                let sign = if self.negative { -1.0 } else { 1.0 };
+                sign * digits / power
+            }
+            _ => self.to_string().parse().unwrap_or_default(),
+        };
+        nearest.clamp(f64::MIN, f64::MAX)
     }
 
     /// What stands before the decimal point; `None` if that does not fit an `i64`.
@@ -322,6 +361,24 @@ mod tests {
             if plain {
                 prop_assert_eq!(text.len() as i64, number.plain_chars());
             }
+        }
+
+        #[test]
+        fn a_number_is_the_integer_or_the_nearest_double_that_its_text_is_to_others(token in sent()) {
+            let number = Decimal::from_token(&token);
+            let text = number.to_string();
+            prop_assert_eq!(number.to_i64(), text.parse().ok());
+            let nearest: f64 = token.parse().expect("a number");
+            prop_assert_eq!(number.to_f64(), nearest.clamp(f64::MIN, f64::MAX));
+        }
+
+        #[test]
+        fn every_integer_of_64_bits_is_itself(whole in any::<i64>(), scale in 0_usize..19) {
+            for whole in [whole, whole >> scale, i64::MIN, i64::MAX] {
+                prop_assert_eq!(Decimal::from_token(&whole.to_string()).to_i64(), Some(whole));
+            }
+            let beyond = i128::from(i64::MIN) - 1 - i128::from(whole.unsigned_abs());
+            prop_assert_eq!(Decimal::from_token(&beyond.to_string()).to_i64(), None);
         }
 
         #[test]

@@ -94,14 +94,10 @@ fn value(json: &Json) -> Value {
 }
 
 fn number_value(number: &Decimal) -> Value {
-    let text = number.to_string();
-    if let Ok(whole) = text.parse::<i64>() {
-        return whole.into();
+    match number.to_i64() {
+        Some(whole) => whole.into(),
+        None => Number::from_f64(number.to_f64()).map_or(Value::Null, Value::Number),
     }
-    // The protocol's numbers go beyond a double's, by a few powers of ten.
-    let nearest = text.parse::<f64>().unwrap_or_default();
-    let nearest = nearest.clamp(f64::MIN, f64::MAX);
-    Number::from_f64(nearest).map_or(Value::Null, Value::Number)
 }
 
 fn violation(error: &ValidationError<'_>) -> Violation {
