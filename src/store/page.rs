@@ -131,34 +131,37 @@ fn page(
     limits: PageLimits,
     standing: Standing,
 ) -> Result<PageRead, Fault> {
-    let first = rows.first().ok_or_else(|| unexpected("epoch"))?;
-    let looked_at: i64 = first.try_get("looked_at")?;
+    let mut epoch = None;
     let mut read = vec![None; lanes];
-    let mut entities = Vec::new();
-    let mut passed = 0;
+    let mut entities = Vec::with_capacity(rows.len());
+    let (mut looked_at, mut passed) = (0, 0);
     for row in rows {
-        let place = read
-            .get_mut(ordinal(row)?)
-            .ok_or_else(|| unexpected("ordinal"))?;
+        let ordinal = ordinal(row)?;
         let last: Option<i64> = row.try_get("revision")?;
-        passed += i64::from(last.is_some());
-        *place = Some(LaneRead {
+        let id: Option<Uuid> = row.try_get("entity_id")?;
+        if id.is_some() {
+            entities.push(((ordinal, last), entity(row)?));
+            continue;
+        }
+        epoch = Some(row.try_get("epoch")?);
+        looked_at = row.try_get("looked_at")?;
+        passed += row.try_get::<_, i64>("passed")?;
+        let place = read.get_mut(ordinal);
+        *place.ok_or_else(|| unexpected("ordinal"))? = Some(LaneRead {
             head: revision(row, "head")?,
             entities: row.try_get("entities")?,
             open_conflicts: row.try_get("open_conflicts")?,
             inbox_revision: revision(row, "inbox_revision")?,
             last: last.map(Revision::new),
         });
-        if row.try_get("shown")? {
-            entities.push(entity(row)?);
-        }
     }
+    entities.sort_by_key(|(place, _)| *place);
     let lanes: Option<Vec<LaneRead>> = read.into_iter().collect();
     Ok(PageRead {
-        epoch: first.try_get("epoch")?,
+        epoch: epoch.ok_or_else(|| unexpected("epoch"))?,
         lanes: lanes.ok_or_else(|| unexpected("ordinal"))?,
         exhausted: passed == looked_at && looked_at < limits.rows,
-        entities,
+        entities: entities.into_iter().map(|(_, entity)| entity).collect(),
         standing,
     })
 }

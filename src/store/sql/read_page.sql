@@ -8,9 +8,9 @@
 -- $10 bigint: how many rows to look at, $11 bigint: how many entities to show,
 -- $12 bigint: how many bytes of data to show; one entity always fits
 --
--- Rows: per lane, in their order, one for each revision the page got past, with the entity if it is
--- shown; a lane without any has one row without a revision. All rows repeat the epoch, and how many
--- rows were looked at.
+-- Rows, in any order: one for each entity that is shown, with its revision; and one for each lane (entity_id null),
+-- with the epoch, where its scope stands, how many rows were looked at in all lanes, how many of the lane the page got
+-- past, and the revision of the last of them.
 -- Reads entities_revision_key from `after` on, at most $10 rows of it. What is measured is narrow; what is shown is
 -- fetched again by its place (ctid) in the end, so its data is carried through nothing and unpacked once.
 -- One statement, so one snapshot: no row is newer than the head beside it, and no place is another's by then.
@@ -74,35 +74,16 @@ measured as (
 ),
 page as (
     select
-        lane.ordinal,
-        lane.head,
-        lane.entities,
-        lane.open_conflicts,
-        lane.inbox_revision,
-        measured.revision,
-        coalesce(measured.shown, false) as shown,
-        case when measured.shown then measured.place end as place
-    from lane
-    left join measured
-        on measured.ordinal = lane.ordinal
-        and measured.shown_so_far <= $11::bigint
-        and (
-            measured.bytes_so_far is null
-            or measured.bytes_so_far <= $12::bigint
-            or measured.shown_so_far <= 1
-        )
-    order by lane.ordinal, measured.revision
+        ordinal,
+        revision,
+        case when shown then place end as place
+    from measured
+    where shown_so_far <= $11::bigint
+        and (bytes_so_far is null or bytes_so_far <= $12::bigint or shown_so_far <= 1)
 )
 select
-    service_state.epoch,
-    (select count(*) from looked_at) as looked_at,
     page.ordinal,
-    page.head,
-    page.entities,
-    page.open_conflicts,
-    page.inbox_revision,
     page.revision,
-    page.shown,
     entity.entity_type,
     entity.entity_id,
     entity.version,
@@ -110,8 +91,34 @@ select
     entity.device_id,
     entity.edit_time,
     entity.created_at,
-    entity.updated_at
+    entity.updated_at,
+    null::uuid as epoch,
+    null::bigint as head,
+    null::bigint as entities,
+    null::integer as open_conflicts,
+    null::bigint as inbox_revision,
+    null::bigint as looked_at,
+    null::bigint as passed
+from page
+join entities as entity on entity.ctid = page.place
+union all
+select
+    lane.ordinal,
+    (select max(page.revision) from page where page.ordinal = lane.ordinal),
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    null,
+    service_state.epoch,
+    lane.head,
+    lane.entities,
+    lane.open_conflicts,
+    lane.inbox_revision,
+    (select count(*) from looked_at),
+    (select count(*) from page where page.ordinal = lane.ordinal)
 from service_state
-cross join page
-left join entities as entity on entity.ctid = page.place
-order by page.ordinal, page.revision
+cross join lane
