@@ -126,7 +126,8 @@ impl Watch {
             conflicts: VecDeque::new(),
             changes: Vec::new(),
         };
-        stream::unfold(Some(following), |following| async {
+        // Boxed, as is what it does while it reads: one that waits takes little, and most wait.
+        stream::unfold(Some(Box::new(following)), |following| async {
             let mut following = following?;
             match following.next().await {
                 Ok(event) => Some((Ok(event), Some(following))),
@@ -189,7 +190,7 @@ impl Following {
                 return Ok(Event::Conflict(conflict));
             }
             if let Some(stretch) = self.inbox {
-                self.read_inbox(stretch).await?;
+                Box::pin(self.read_inbox(stretch)).await?;
                 continue;
             }
             let cursor = self.request.cursor.clone();
@@ -199,7 +200,7 @@ impl Following {
                 return Ok(Event::Changes { entities, cursor });
             }
             if self.may_have_more {
-                self.read().await?;
+                Box::pin(self.read()).await?;
                 continue;
             }
             if !self.caught_up {
