@@ -10,6 +10,7 @@ use crate::turns;
 use crate::workout::workout;
 
 const FILL: &str = include_str!("fill.sql");
+const RAW_PUSH_ONE: &str = include_str!("raw_push_one.sql");
 
 /// Bytes of an entity, about.
 pub const ITEM_BYTES: usize = 1024;
@@ -31,6 +32,8 @@ impl Bench {
     pub async fn on(database: TestDatabase) -> Self {
         let service = Process::service(&database, &[]);
         let admin = database.client().await;
+        let made = admin.batch_execute(RAW_PUSH_ONE).await;
+        made.expect("an administrator");
         Self {
             database,
             service,

@@ -19,7 +19,7 @@ use crate::wire::{Wire, framed};
 use crate::workout::workout;
 
 const RAW_PUSH: &str = include_str!("raw_push.sql");
-const RAW_PUSH_ONE: &str = include_str!("raw_push_one.sql");
+const RAW_PUSH_ONE: &str = "select raw_push_one($1, $2, $3, $4, $5, $6, $7)";
 
 /// Entities of each lane, updated in turn.
 pub const ENTITIES: usize = 500;
