@@ -4,13 +4,13 @@
 -- pushes are one item. A function runs only what its batch needs, and each of its statements sees what was
 -- committed before it began: so it can lock and look in one call, and several calls fit into one round trip.
 
--- The same walls (0004_isolation.sql) without a sub-select, which was started for each table of each statement and
--- took longer than all rows of a push. Compared in hex, so that ironflow.scope stays what it is. Still no `=`.
+-- The same walls (0004_isolation.sql), with the scope as it is in ironflow.scope instead of in hex, and without a
+-- sub-select, which was started for each table of each statement and took longer than comparing the rows of a push.
+-- Still no `=`. An instance of before would see nothing.
 do $$
 declare
     scoped name;
-    own constant text :=
-        'encode(convert_to(scope, ''UTF8''), ''hex'') is not distinct from current_setting(''ironflow.scope'', true)';
+    own constant text := 'scope is not distinct from current_setting(''ironflow.scope'', true)';
 begin
     foreach scoped in array array[
         'scopes', 'entities', 'entity_versions', 'devices', 'conflicts', 'losing_sides', 'accounts'
@@ -21,8 +21,12 @@ end
 $$;
 
 alter policy own_scope on erasures
-    using (scope_digest is not distinct from sha256(decode(current_setting('ironflow.scope', true), 'hex')))
-    with check (scope_digest is not distinct from sha256(decode(current_setting('ironflow.scope', true), 'hex')));
+    using (
+        scope_digest is not distinct from sha256(convert_to(current_setting('ironflow.scope', true), 'UTF8'))
+    )
+    with check (
+        scope_digest is not distinct from sha256(convert_to(current_setting('ironflow.scope', true), 'UTF8'))
+    );
 
 -- Writes a batch that nothing stands in the way of: all of it, or nothing.
 --
@@ -63,7 +67,7 @@ declare
     missed integer;
     written integer;
 begin
-    perform set_config('ironflow.scope', encode(convert_to(own_scope, 'UTF8'), 'hex'), true);
+    perform set_config('ironflow.scope', own_scope, true);
 
     -- What is found in later statements stays as it is until they write.
     select revision, entities, open_conflicts

@@ -242,7 +242,7 @@ impl<'a> From<&'a Scope> for Behalf<'a> {
 }
 
 impl Behalf<'_> {
-    /// What begins a transaction and confines it. In hex there is nothing to quote.
+    /// What begins a transaction and confines it.
     fn begin(self, begin: &str) -> String {
         match self {
             Self::Keeper => format!("{begin}; set local role ironflow_sync_keeper"),
@@ -262,12 +262,33 @@ fn all<const N: usize>(answers: Vec<Vec<Row>>) -> Result<[Vec<Row>; N], Fault> {
     answers.try_into().map_err(short)
 }
 
+/// In letters, digits and escapes there is nothing to quote.
 fn confined(begin: &str, scope: &Scope) -> String {
-    let mut text = format!("{begin}; set local ironflow.scope = '");
-    for byte in scope.as_str().bytes() {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{byte:02x}");
+    let mut text = format!("{begin}; set local ironflow.scope = E'");
+    for letter in scope.as_str().chars() {
+        if letter.is_ascii_alphanumeric() || letter == '/' || letter == '-' {
+            text.push(letter);
+        } else {
+            // Writing to a String does not fail.
+            let _ = write!(text, "\\U{:08X}", u32::from(letter));
+        }
     }
     text.push('\'');
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::scope::UserId;
+
+    #[test]
+    fn whatever_a_user_is_called_it_ends_no_quotes() {
+        let user = UserId::new("Mia-7'\\;ü🏋").expect("an id");
+        assert_eq!(
+            confined("begin", &Scope::of(&user)),
+            "begin; set local ironflow.scope = \
+             E'user/Mia-7\\U00000027\\U0000005C\\U0000003B\\U000000FC\\U0001F3CB'"
+        );
+    }
 }

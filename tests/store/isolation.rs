@@ -116,7 +116,7 @@ async fn run(sql: &Client, statement: &str, arguments: &str) -> Result<Vec<Strin
 }
 
 const CONFINED_TO_MIA: &str =
-    "set local role ironflow_sync_service; set local ironflow.scope = '757365722f6d6961'";
+    "set local role ironflow_sync_service; set local ironflow.scope = 'user/mia'";
 
 /// All rows of others than mia, each with its place: equal only if nothing was written.
 async fn of_others(sql: &Client) -> BTreeSet<String> {

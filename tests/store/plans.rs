@@ -74,7 +74,7 @@ async fn confined(database: &TestDatabase) -> Client {
     config.options(SESSION_OPTIONS);
     let client = connect(&config).await;
     let confine = "set role ironflow_sync_service;
-        set ironflow.scope = '757365722f6d6961' /* user/mia */";
+        set ironflow.scope = 'user/mia'";
     client.batch_execute(confine).await.expect("a scope");
     client
 }
