@@ -327,3 +327,5 @@ begin
     return before;
 end
 $$;
+
+grant execute on function write_uncontested to ironflow_sync_service;
