@@ -55,7 +55,6 @@ declare
     items constant integer := cardinality(entity_ids);
     before bigint;
     held bigint;
-    opened integer;
     known devices;
     found_version integer;
     found_deleted boolean;
@@ -69,13 +68,14 @@ declare
 begin
     perform set_config('ironflow.scope', own_scope, true);
 
-    -- What is found in later statements stays as it is until they write.
-    select revision, entities, open_conflicts
-    into before, held, opened
+    -- What is found in later statements stays as it is until they write. A scope with an open conflict is not locked,
+    -- so there is nothing to commit.
+    select revision, entities
+    into before, held
     from scopes
-    where scope = own_scope
+    where scope = own_scope and open_conflicts = 0
     for no key update skip locked;
-    if opened is distinct from 0 then
+    if not found then
         return null;
     end if;
 
