@@ -5,10 +5,11 @@
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::Instrument;
@@ -36,6 +37,10 @@ const WRITES_PART: usize = 2;
 #[derive(Clone)]
 pub struct Places {
     shared: Arc<Shared>,
+    /// Who may ask for a place for batches. They wait here, in the order of asking, since one user waits once.
+    writers: Arc<Semaphore>,
+    /// How many do.
+    writers_waiting: Arc<AtomicUsize>,
     wait_max: Duration,
 }
 
@@ -44,8 +49,6 @@ struct Shared {
     user_max: usize,
     /// How many of them may be for pages.
     user_pages_max: usize,
-    /// How many of all places may be for batches.
-    writes_max: usize,
     state: Mutex<State>,
 }
 
@@ -54,16 +57,12 @@ struct Shared {
 pub enum Work {
     /// A page of all there is: as much as a core can do, for as long as somebody asks for the next one.
     Page,
-    /// Batches of anybody, together.
-    Writes,
     /// Anything else.
     Other,
 }
 
 struct State {
     free: usize,
-    /// Places taken for batches.
-    writes: usize,
     /// Places taken by each user who has any.
     taken: HashMap<Scope, Taken>,
     /// Who waits, each user's calls in the order of asking.
@@ -103,6 +102,28 @@ pub struct Place {
     work: Work,
 }
 
+/// One of those who are counted, as long as it is there.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn one_more(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A place at work on batches of anybody.
+pub struct WritingPlace {
+    _place: Place,
+    _writer: Option<OwnedSemaphorePermit>,
+}
+
 impl Places {
     /// So many places, on a machine with so many cores; a call waits for one no longer than `wait_max`.
     pub fn new(places: usize, cores: usize, wait_max: Duration) -> Self {
@@ -110,10 +131,8 @@ impl Places {
         let shared = Shared {
             user_max: user_max.max(USER_MIN).min(places),
             user_pages_max: user_max.max(1),
-            writes_max: (places / WRITES_PART).max(1),
             state: Mutex::new(State {
                 free: places,
-                writes: 0,
                 taken: HashMap::new(),
                 waiting: HashMap::new(),
                 order: VecDeque::new(),
@@ -121,6 +140,8 @@ impl Places {
         };
         Self {
             shared: Arc::new(shared),
+            writers: Arc::new(Semaphore::new((places / WRITES_PART).max(1))),
+            writers_waiting: Arc::default(),
             wait_max,
         }
     }
@@ -132,7 +153,8 @@ impl Places {
         PlacesUsage {
             taken: state.taken.values().map(|taken| taken.all).sum(),
             free: state.free,
-            waiting: waiting.filter(|next| !next.sender.is_closed()).count(),
+            waiting: waiting.filter(|next| !next.sender.is_closed()).count()
+                + self.writers_waiting.load(Ordering::Relaxed),
         }
     }
 
@@ -140,6 +162,23 @@ impl Places {
     pub async fn take_soon(&self, scope: &Scope, work: Work) -> Result<Place, Refusal> {
         let place = timeout(self.wait_max, self.take(scope, work)).await;
         place.map_err(|_| Refusal::Overloaded)
+    }
+
+    /// Waits for a place for batches of anybody together, as long as a call may.
+    pub async fn take_to_write(&self, scope: &Scope) -> Result<WritingPlace, Refusal> {
+        let taken = async {
+            let waits = Counted::one_more(&self.writers_waiting);
+            // It is never closed.
+            let writer = self.writers.clone().acquire_owned().await.ok();
+            drop(waits);
+            let place = self.take(scope, Work::Other).await;
+            WritingPlace {
+                _place: place,
+                _writer: writer,
+            }
+        };
+        let taken = timeout(self.wait_max, taken).await;
+        taken.map_err(|_| Refusal::Overloaded)
     }
 
     /// Reads a page for a stream in a place, in a task of its own. A stream whose reader has stopped is driven no
@@ -210,7 +249,7 @@ impl State {
             waiting.retain(|next| !next.sender.is_closed());
             let place = waiting
                 .iter()
-                .position(|next| shared.fits(taken, self.writes, next.work));
+                .position(|next| shared.fits(taken, next.work));
             let next = place.and_then(|place| waiting.remove(place));
             if !waiting.is_empty() {
                 self.waiting.insert(scope.clone(), waiting);
@@ -219,7 +258,6 @@ impl State {
             }
             if let Some(Waiting { work, sender }) = next {
                 self.free -= 1;
-                self.writes += usize::from(work == Work::Writes);
                 let taken = self.taken.entry(scope.clone()).or_default();
                 taken.all += 1;
                 taken.pages += usize::from(work == Work::Page);
@@ -241,11 +279,10 @@ impl State {
 }
 
 impl Shared {
-    /// Whether somebody who has so many places may have one more for this, while so many are for batches.
-    fn fits(&self, taken: Taken, writes: usize, work: Work) -> bool {
+    /// Whether somebody who has so many places may have one more for this.
+    fn fits(&self, taken: Taken, work: Work) -> bool {
         let fits = match work {
             Work::Page => taken.pages < self.user_pages_max,
-            Work::Writes => writes < self.writes_max,
             Work::Other => true,
         };
         fits && taken.all < self.user_max
@@ -265,7 +302,6 @@ impl Drop for Place {
         let given = {
             let mut state = self.shared.lock();
             state.free += 1;
-            state.writes -= usize::from(self.work == Work::Writes);
             if let Some(taken) = state.taken.get_mut(&scope) {
                 taken.all -= 1;
                 taken.pages -= usize::from(self.work == Work::Page);
@@ -356,6 +392,26 @@ mod tests {
         assert!((&mut second).now_or_never().is_none(), "one page is read");
         drop(page);
         assert!(second.now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn half_of_the_places_are_for_batches_and_who_has_gone_waits_for_none() {
+        let places = places(4);
+        let users = ["mia", "leo", "zoe", "ben"].map(scope);
+        let [mia, _leo] = [&users[0], &users[1]].map(|user| {
+            let taken = places.take_to_write(user).now_or_never();
+            taken.expect("free").expect("soon")
+        });
+        let mut gone = Box::pin(places.take_to_write(&users[2]));
+        assert!((&mut gone).now_or_never().is_none(), "two are free");
+        let mut there = Box::pin(places.take_to_write(&users[3]));
+        assert!((&mut there).now_or_never().is_none());
+        assert_eq!(places.usage().waiting, 2);
+        let other = places.take(&users[2], Work::Other).now_or_never();
+        assert!(other.is_some(), "for anything else");
+        drop((gone, mia));
+        assert!((&mut there).now_or_never().expect("his turn").is_ok());
+        assert_eq!(places.usage().waiting, 0);
     }
 
     #[tokio::test]

@@ -159,7 +159,7 @@ impl Push {
     async fn see_settled(&self, scope: &Scope, turn: Turn) -> Result<(), Refusal> {
         let entered = self.lines.enter(scope, turn);
         while entered.is_waiting() {
-            let place = self.places.take_soon(scope, Work::Writes).await?;
+            let place = self.places.take_to_write(scope).await?;
             // Somebody with a place may have taken them along.
             if entered.is_waiting() {
                 let push = self.clone();

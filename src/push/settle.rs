@@ -14,7 +14,7 @@ use crate::domain::scope::Scope;
 use crate::domain::standing::{Standing, Wanted, admit};
 use crate::domain::version::Revision;
 use crate::error::{CallError, Fault};
-use crate::places::{Place, Work};
+use crate::places::{Work, WritingPlace};
 use crate::store::batch::Offer;
 use crate::turns::Turn;
 
@@ -23,7 +23,7 @@ type AtOnce = Option<Result<Vec<Answer>, CallError>>;
 
 impl Push {
     /// Settles those who are first in the lines that have been ready for longest. Their turns end when they are.
-    pub(super) async fn settle_next(&self, place: Place) {
+    pub(super) async fn settle_next(&self, place: WritingPlace) {
         let begun = Instant::now();
         let lines = self.lines.take();
         for waiting in lines.iter().flat_map(|line| &line.waiting) {
