@@ -154,6 +154,14 @@ impl State {
         self.counted
     }
 
+    /// Where a scope stands among those that are ready: in the order of their numbers.
+    fn place(&self, number: u64) -> Option<usize> {
+        let found = self
+            .ready
+            .binary_search_by_key(&number, |ready| ready.number);
+        found.ok()
+    }
+
     /// How many batches of a line, from its start, are settled together, and how many items they have.
     fn first_in_line(&self, scope: &Scope) -> (usize, usize) {
         let (mut batches, mut items) = (0, 0);
@@ -208,18 +216,14 @@ impl Drop for Caller {
 impl Entered {
     /// Whether its line still waits for somebody who settles it.
     pub fn is_waiting(&self) -> bool {
-        let state = self.lines.lock();
-        state.ready.iter().any(|ready| ready.number == self.number)
+        self.lines.lock().place(self.number).is_some()
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         let mut state = self.lines.lock();
-        let place = state
-            .ready
-            .iter()
-            .position(|ready| ready.number == self.number);
+        let place = state.place(self.number);
         let left = place.and_then(|place| state.ready.remove(place));
         drop(state);
         // Whoever is next in line gets the turn now.

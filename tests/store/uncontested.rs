@@ -11,6 +11,7 @@ use ironflow_sync::domain::item::{Item, ItemRules, RawItem, Sender, Submission};
 use ironflow_sync::domain::plan::{BatchContext, plan, plan_uncontested};
 use ironflow_sync::domain::scope::{DeviceId, Scope, UserId};
 use ironflow_sync::domain::standing::{BatchMark, BatchNumber, Gate, Source};
+use ironflow_sync::domain::version::Revision;
 use ironflow_sync::store::Store;
 use ironflow_sync::store::batch::{Author, Offer, Recorded};
 use ironflow_sync::store::device::DeviceInfo;
@@ -67,15 +68,24 @@ fn batch(rng: &mut Rng, number: u64, known: &BTreeMap<Uuid, i32>, before: &[RawI
             group_id: ["", "", "g"][rng.usize(..3)].to_owned(),
         });
     }
-    if rng.u32(..8) == 0
-        && let Some(again) = rng.choice(before)
+    // The last edit of its entity, often, or an older one.
+    let from = before
+        .len()
+        .saturating_sub([3, before.len()][rng.usize(..2)]);
+    if rng.u32(..6) == 0
+        && let Some(again) = rng.choice(&before[from..])
     {
         // Its edit comes again, as if it were based on what there is by now.
         let current = known.get(&Uuid::parse_str(&again.entity_id).expect("an id"));
-        items = vec![RawItem {
+        items.retain(|item| item.entity_id != again.entity_id);
+        // Alone, or among others.
+        if rng.bool() {
+            items.clear();
+        }
+        items.push(RawItem {
             version: current.copied().unwrap_or_default(),
             ..again.clone()
-        }];
+        });
     }
     let counts = rng.bool();
     let number = BatchNumber::new(number as i64 + 1).expect("above 0");
@@ -391,4 +401,35 @@ async fn a_scope_that_is_locked_keeps_nobody_waiting() {
         written.iter().map(Option::is_some).collect::<Vec<_>>(),
         [false, true]
     );
+}
+
+#[tokio::test]
+async fn many_batches_are_written_in_their_order_and_in_one_transaction() {
+    let database = TestDatabase::new().await;
+    let client = database.client().await;
+    let mut mia = Way::new(&database.store(), "mia");
+    mia.push(&one_more(1), false).await;
+    // They are counted: one that came before its turn would have the others refused.
+    let sent: Vec<Sent> = (2..=65).map(one_more).collect();
+    let batches: Vec<_> = sent.iter().map(|sent| mia.submissions(sent)).collect();
+    let planned = batches
+        .iter()
+        .map(|batch| plan_uncontested(batch, &mia.context).expect("nothing stands in its way"));
+    let planned: Vec<_> = planned.collect();
+    let offers = sent.iter().zip(&planned).map(|(sent, planned)| Offer {
+        scope: &mia.scope,
+        author: author(sent),
+        gate: &mia.gate,
+        planned,
+        entities_max: 100,
+    });
+    let offers: Vec<Offer<'_>> = offers.collect();
+    let written = mia.store.write_uncontested(&offers).await.expect("answers");
+    let expected: Vec<_> = (2..=65)
+        .map(|revision| Some(Revision::new(revision)))
+        .collect();
+    assert_eq!(written, expected);
+    let transactions = "select count(distinct xmin::text) from entities";
+    let transactions = client.query_one(transactions, &[]).await.expect("a count");
+    assert_eq!(transactions.get::<_, i64>(0), 2, "mia's first is the other");
 }
