@@ -68,9 +68,10 @@ pub async fn large() {
             places.push(Place { name, bench, user });
         }
     }
-    pushes(&places, extent.rounds).await;
     pulls("pull 100 entities", &places, 0, extent.rounds).await;
     pulls("empty pull", &places, usize::MAX, extent.rounds).await;
+    // Last: they leave dead rows, among a hundred entities more than among a million.
+    pushes(&places, extent.rounds).await;
     drop(large); // it is on the other's server
 }
 
