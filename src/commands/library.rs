@@ -243,7 +243,7 @@ fn id_of(object: &Json, key: &str) -> Option<Uuid> {
         return None;
     };
     let text = match fields.get(key)? {
-        Json::String(text) if !text.is_empty() => text.clone(),
+        Json::String(text) if !text.is_empty() => text.to_string(),
         Json::Number(number) => number.to_string(),
         Json::String(_) | Json::Null | Json::Bool(_) | Json::Array(_) | Json::Object(_) => {
             return None;

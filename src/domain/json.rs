@@ -4,9 +4,10 @@
 //!
 //! Why not a library: docs/adr/0002-own-json-reader.md.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+
+use smol_str::SmolStr;
 
 use super::number::{Decimal, NUMBER_CHARS_MAX, size_problem};
 
@@ -32,13 +33,16 @@ pub enum Json {
     Bool(bool),
     /// A number, exact.
     Number(Decimal),
-    /// A string, unescaped.
-    String(String),
+    /// A string, unescaped. A short one, as most are, is kept in place.
+    String(SmolStr),
     /// An array.
     Array(Vec<Json>),
-    /// An object; keys are unique.
-    Object(BTreeMap<String, Json>),
+    /// An object.
+    Object(Members),
 }
+
+/// The members of an object, by key.
+pub type Members = BTreeMap<SmolStr, Json>;
 
 /// One thing wrong with a document, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +60,9 @@ impl Json {
             path: String::new(),
             description: format!("expected UTF-8, byte {} is not", e.valid_up_to()),
         })?;
-        let value = Reader::new(text, true).document()?;
+        let value = Reader::new(text, true)
+            .document()
+            .map_err(|violation| *violation)?;
         match value {
             Json::Object(_) => Ok(value),
             _ => Err(Violation {
@@ -69,7 +75,9 @@ impl Json {
     /// Reads a document the store wrote out. Numbers may have any length, since jsonb
     /// writes them without an exponent.
     pub fn from_store(text: &str) -> Result<Self, Violation> {
-        Reader::new(text, false).document()
+        Reader::new(text, false)
+            .document()
+            .map_err(|violation| *violation)
     }
 }
 
@@ -123,6 +131,11 @@ fn may_hold_overlong_number(bytes: &[u8]) -> bool {
     places.any(is_overlong)
 }
 
+/// Whether a byte of a string stands for itself.
+fn is_plain(byte: u8) -> bool {
+    byte >= 0x20 && byte != b'"' && byte != b'\\'
+}
+
 fn is_of_number(byte: &u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')
 }
@@ -154,14 +167,18 @@ struct Reader<'a> {
     text: &'a str,
     at: usize,
     /// The way to the current place, for complaints.
-    path: Vec<Step<'a>>,
+    path: Vec<Step>,
     numbers_limited: bool,
 }
 
-enum Step<'a> {
-    Key(Cow<'a, str>),
+enum Step {
+    /// The member whose key opens at this byte.
+    Key(usize),
     Index(usize),
 }
+
+/// What is read, or a complaint. That is rare, so it takes no room in what is passed on all the time.
+type Read<T> = Result<T, Box<Violation>>;
 
 impl<'a> Reader<'a> {
     fn new(text: &'a str, numbers_limited: bool) -> Self {
@@ -173,7 +190,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn document(mut self) -> Result<Json, Violation> {
+    fn document(mut self) -> Read<Json> {
         self.skip_space();
         let value = self.value()?;
         self.skip_space();
@@ -183,11 +200,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn value(&mut self) -> Result<Json, Violation> {
+    fn value(&mut self) -> Read<Json> {
         match self.peek() {
             Some(b'{') => self.nested(Self::object),
             Some(b'[') => self.nested(Self::array),
-            Some(b'"') => Ok(Json::String(self.string()?.into_owned())),
+            Some(b'"') => Ok(Json::String(self.string()?)),
             Some(b'-' | b'0'..=b'9') => self.number(),
             Some(b't') => self.word("true", Json::Bool(true)),
             Some(b'f') => self.word("false", Json::Bool(false)),
@@ -197,10 +214,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads an array or object, one level deeper. `path` has one step per open level.
-    fn nested(
-        &mut self,
-        read: fn(&mut Self) -> Result<Json, Violation>,
-    ) -> Result<Json, Violation> {
+    fn nested(&mut self, read: fn(&mut Self) -> Read<Json>) -> Read<Json> {
         if self.path.len() == DEPTH_MAX {
             return Err(self.complain(format!("expected at most {DEPTH_MAX} levels of nesting")));
         }
@@ -208,8 +222,8 @@ impl<'a> Reader<'a> {
         read(self)
     }
 
-    fn object(&mut self) -> Result<Json, Violation> {
-        let mut members = BTreeMap::new();
+    fn object(&mut self) -> Read<Json> {
+        let mut members = Members::new();
         self.skip_space();
         if self.take(b'}') {
             return Ok(Json::Object(members));
@@ -219,9 +233,10 @@ impl<'a> Reader<'a> {
             if self.peek() != Some(b'"') {
                 return Err(self.unexpected("a key in double quotes"));
             }
+            let opens_at = self.at;
             let key = self.string()?;
-            self.path.push(Step::Key(key.clone()));
-            let Entry::Vacant(member) = members.entry(key.into_owned()) else {
+            self.path.push(Step::Key(opens_at));
+            let Entry::Vacant(member) = members.entry(key) else {
                 return Err(self.complain("expected each key once, this one occurs again".into()));
             };
             self.skip_space();
@@ -241,7 +256,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn array(&mut self) -> Result<Json, Violation> {
+    fn array(&mut self) -> Read<Json> {
         let mut elements = Vec::new();
         self.skip_space();
         if self.take(b']') {
@@ -262,7 +277,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn word(&mut self, word: &str, value: Json) -> Result<Json, Violation> {
+    fn word(&mut self, word: &str, value: Json) -> Read<Json> {
         if self.text[self.at..].starts_with(word) {
             self.at += word.len();
             Ok(value)
@@ -271,7 +286,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn number(&mut self) -> Result<Json, Violation> {
+    fn number(&mut self) -> Read<Json> {
         let start = self.at;
         self.take(b'-');
         let whole = self.digits();
@@ -301,39 +316,40 @@ impl<'a> Reader<'a> {
         self.at - start
     }
 
-    /// Reads a string; borrows it where it holds no escape.
-    fn string(&mut self) -> Result<Cow<'a, str>, Violation> {
+    /// Reads a string.
+    fn string(&mut self) -> Read<SmolStr> {
         self.at += 1;
-        let mut start = self.at;
         let mut unescaped = String::new();
         loop {
+            let start = self.at;
+            let rest = &self.text.as_bytes()[start..];
+            let plain = rest.iter().position(|byte| !is_plain(*byte));
+            self.at += plain.unwrap_or(rest.len());
+            let part = &self.text[start..self.at];
             match self.peek() {
                 Some(b'"') => {
-                    let rest = &self.text[start..self.at];
                     self.at += 1;
                     if unescaped.is_empty() {
-                        return Ok(Cow::Borrowed(rest));
+                        return Ok(part.into());
                     }
-                    unescaped.push_str(rest);
-                    return Ok(Cow::Owned(unescaped));
+                    unescaped.push_str(part);
+                    return Ok(unescaped.into());
                 }
                 Some(b'\\') => {
-                    unescaped.push_str(&self.text[start..self.at]);
+                    unescaped.push_str(part);
                     self.at += 1;
                     unescaped.push(self.escape()?);
-                    start = self.at;
                 }
-                Some(0..0x20) => {
+                Some(_) => {
                     return Err(self.unexpected("control characters in strings to be escaped"));
                 }
-                Some(_) => self.at += 1,
                 None => return Err(self.unexpected("a closing double quote")),
             }
         }
     }
 
     /// Reads what follows a backslash.
-    fn escape(&mut self) -> Result<char, Violation> {
+    fn escape(&mut self) -> Read<char> {
         let simple = match self.peek() {
             Some(b'"') => '"',
             Some(b'\\') => '\\',
@@ -350,7 +366,7 @@ impl<'a> Reader<'a> {
         Ok(simple)
     }
 
-    fn unicode_escape(&mut self) -> Result<char, Violation> {
+    fn unicode_escape(&mut self) -> Read<char> {
         const LONE: &str = "expected surrogates in pairs, found a lone one";
         let unit = self.code_unit()?;
         let code_point = match unit {
@@ -371,7 +387,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads `uXXXX`.
-    fn code_unit(&mut self) -> Result<u32, Violation> {
+    fn code_unit(&mut self) -> Read<u32> {
         let unit = self
             .text
             .get(self.at + 1..self.at + 5)
@@ -398,16 +414,16 @@ impl<'a> Reader<'a> {
         found
     }
 
-    fn unexpected(&self, expected: &str) -> Violation {
+    fn unexpected(&self, expected: &str) -> Box<Violation> {
         self.complain(format!("expected {expected} at byte {}", self.at))
     }
 
     /// A complaint about the current place, or about the innermost around it whose pointer is not too long.
-    fn complain(&self, description: String) -> Violation {
+    fn complain(&self, description: String) -> Box<Violation> {
         let mut path = String::new();
         for step in &self.path {
             let token = match step {
-                Step::Key(key) => pointer_token(key),
+                Step::Key(opens_at) => self.key(*opens_at),
                 Step::Index(index) => index.to_string(),
             };
             if path.len() + 1 + token.len() > POINTER_BYTES_MAX {
@@ -416,7 +432,15 @@ impl<'a> Reader<'a> {
             path.push('/');
             path.push_str(&token);
         }
-        Violation { path, description }
+        Box::new(Violation { path, description })
+    }
+
+    /// A key that was read before, as part of a JSON Pointer.
+    fn key(&self, opens_at: usize) -> String {
+        let mut reader = Reader::new(self.text, false);
+        reader.at = opens_at;
+        let key = reader.string();
+        key.map(|key| pointer_token(&key)).unwrap_or_default()
     }
 }
 

@@ -3,6 +3,8 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use smol_str::SmolStr;
+
 /// The longest number a device may send, in characters (docs/protocol.md, section 8).
 pub const NUMBER_CHARS_MAX: usize = 64;
 
@@ -25,7 +27,7 @@ const EXACT_POWERS: [f64; 23] = [
 pub struct Decimal {
     negative: bool,
     /// Significant digits without leading or trailing zeros; empty for zero.
-    digits: String,
+    digits: SmolStr,
     exponent: i64,
 }
 
@@ -36,13 +38,15 @@ impl Decimal {
         let negative = mantissa.starts_with('-');
         let unsigned = mantissa.trim_start_matches('-');
         let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
-        let mut digits = [whole, fraction].concat();
-        digits.truncate(digits.trim_end_matches('0').len());
-        if digits.is_empty() {
+        let digits = || whole.chars().chain(fraction.chars());
+        let zero = |digit: &char| *digit == '0';
+        let leading_zeros = digits().take_while(zero).count();
+        let length = whole.len() + fraction.len();
+        if leading_zeros == length {
             return Self::default();
         }
-        let leading_zeros = digits.len() - digits.trim_start_matches('0').len();
-        digits.drain(..leading_zeros);
+        let significant = length - leading_zeros - digits().rev().take_while(zero).count();
+        let digits = digits().skip(leading_zeros).take(significant).collect();
         let point = whole.len() as i64 - leading_zeros as i64;
         Self {
             negative,

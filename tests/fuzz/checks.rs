@@ -207,7 +207,7 @@ fn same(ours: &Json, theirs: &RawValue) -> bool {
     match ours {
         Json::Null => theirs.get() == "null",
         Json::Bool(value) => read(theirs) == Some(*value),
-        Json::String(value) => read::<String>(theirs).as_ref() == Some(value),
+        Json::String(value) => read::<String>(theirs).is_some_and(|theirs| theirs == *value),
         // Both are rounded to the nearest double.
         Json::Number(value) => value.to_string().parse::<f64>() == theirs.get().parse::<f64>(),
         Json::Array(elements) => read::<Vec<&RawValue>>(theirs).is_some_and(|theirs| {

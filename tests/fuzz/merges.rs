@@ -130,7 +130,7 @@ fn check_made_of(merged: &Json, client: &Json, server: &Json) {
     leaves(merged, &mut found);
     assert!(found.iter().all(|leaf| from.contains(leaf)), "{text}");
     if depth(merged) < DEPTH_MAX {
-        let document = Json::Object([("a".to_owned(), merged.clone())].into());
+        let document = Json::Object([("a".into(), merged.clone())].into());
         assert_eq!(
             Json::from_device(document.to_text().as_bytes()),
             Ok(document)
@@ -186,7 +186,7 @@ fn leaf(bytes: &mut Bytes<'_>) -> Json {
         0 => Json::Null,
         1 => Json::Bool(bytes.byte() % 2 == 1),
         2 | 3 => Json::Number(Decimal::from_token(bytes.one_of(&NUMBERS))),
-        _ => Json::String(bytes.one_of(&TEXTS).to_owned()),
+        _ => Json::String(bytes.one_of(&TEXTS).into()),
     }
 }
 
@@ -200,7 +200,7 @@ fn tree(bytes: &mut Bytes<'_>, levels: usize) -> Json {
         2 => Json::Array((0..count).map(|_| element(bytes, levels - 1)).collect()),
         _ => Json::Object(
             (0..count)
-                .map(|_| (bytes.one_of(&KEYS).to_owned(), tree(bytes, levels - 1)))
+                .map(|_| (bytes.one_of(&KEYS).into(), tree(bytes, levels - 1)))
                 .collect(),
         ),
     }
@@ -209,9 +209,9 @@ fn tree(bytes: &mut Bytes<'_>, levels: usize) -> Json {
 /// An object with an id, as lists that merge have.
 fn element(bytes: &mut Bytes<'_>, levels: usize) -> Json {
     let id = leaf(bytes);
-    let member = bytes.one_of(&KEYS).to_owned();
+    let member = bytes.one_of(&KEYS).into();
     let value = tree(bytes, levels.saturating_sub(1));
-    Json::Object([(member, value), ("id".to_owned(), id)].into())
+    Json::Object([(member, value), ("id".into(), id)].into())
 }
 
 /// One change somewhere in a tree.
@@ -227,7 +227,7 @@ fn edit(value: &mut Json, bytes: &mut Bytes<'_>, levels: usize) {
                     members.remove(&key.expect("it is there"));
                 }
                 _ => {
-                    let key = bytes.one_of(&KEYS).to_owned();
+                    let key = bytes.one_of(&KEYS).into();
                     members.insert(key, tree(bytes, levels.saturating_sub(1)));
                 }
             }

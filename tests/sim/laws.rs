@@ -102,7 +102,12 @@ pub fn of_versions(tables: &Tables<'_>) -> Vec<String> {
 /// A key that a merge has dropped though one side set it and neither took it away.
 fn dropped(tables: &Tables<'_>, key: &EntityKey, row: &Row, before: i32) -> Option<String> {
     let fields = |document: Option<&Arc<Document>>| match document?.json()? {
-        Json::Object(fields) => Some(fields.keys().cloned().collect::<BTreeSet<String>>()),
+        Json::Object(fields) => Some(
+            fields
+                .keys()
+                .map(ToString::to_string)
+                .collect::<BTreeSet<String>>(),
+        ),
         _ => None,
     };
     let merged = fields(row.new.document.as_ref())?;

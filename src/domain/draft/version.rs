@@ -149,7 +149,7 @@ pub(in crate::domain) fn began_at(rule: &DuplicateRule, document: &Document) -> 
     };
     rule.time_keys
         .iter()
-        .find_map(|key| fields.get(key).and_then(moment))
+        .find_map(|key| fields.get(key.as_str()).and_then(moment))
         // Many apps' way to say that there is none.
         .filter(|began_at| *began_at != Millis(0))
 }

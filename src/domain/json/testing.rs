@@ -1,10 +1,9 @@
 //! JSON trees for the tests of the domain: few keys, few ids, few values, so that trees meet.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
+use smol_str::SmolStr;
 
-use super::Json;
+use super::{Json, Members};
 use crate::domain::number::Decimal;
 
 /// The value of a JSON text.
@@ -19,7 +18,7 @@ pub(in crate::domain) fn leaf() -> impl Strategy<Value = Json> {
         1 => any::<bool>().prop_map(Json::Bool),
         4 => number(),
         2 => proptest::sample::select(vec!["", "x", "y", "ü\n", "\"\\\u{1}/~"])
-            .prop_map(|text| Json::String(text.to_owned())),
+            .prop_map(|text| Json::String(text.into())),
     ]
 }
 
@@ -44,8 +43,8 @@ pub(in crate::domain) fn number() -> impl Strategy<Value = Json> {
 }
 
 /// A key of an object, never a number, so that numbers in JSON Pointers are indexes.
-pub(in crate::domain) fn key() -> impl Strategy<Value = String> + Clone {
-    proptest::sample::select(vec!["a", "b", "c", "~/", "id"]).prop_map(str::to_owned)
+pub(in crate::domain) fn key() -> impl Strategy<Value = SmolStr> + Clone {
+    proptest::sample::select(vec!["a", "b", "c", "~/", "id"]).prop_map(SmolStr::from)
 }
 
 /// An id of an element: the number 1 and the text "1" are two.
@@ -66,10 +65,10 @@ pub(in crate::domain) fn tree() -> impl Strategy<Value = Json> {
 }
 
 /// A list of objects with these ids; of elements with one id only the first is in it.
-pub(in crate::domain) fn id_list(elements: Vec<(Json, BTreeMap<String, Json>)>) -> Json {
+pub(in crate::domain) fn id_list(elements: Vec<(Json, Members)>) -> Json {
     let mut list: Vec<Json> = Vec::new();
     for (id, mut members) in elements {
-        members.insert("id".to_owned(), id.clone());
+        members.insert("id".into(), id.clone());
         if !list.iter().any(|element| id_of(element) == Some(&id)) {
             list.push(Json::Object(members));
         }

@@ -97,7 +97,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_reads_as_the_same(value in tree(), key in "\\PC*|[\u{1}-\u{2f}]*") {
-            let value = Json::Object([(key, value)].into());
+            let value = Json::Object([(key.into(), value)].into());
             let text = value.to_text();
             prop_assert_eq!(Json::from_device(text.as_bytes()), Ok(value.clone()));
             prop_assert_eq!(Json::from_store(&text), Ok(value));

@@ -1,10 +1,12 @@
 //! A map merged entry by entry, each from where it was edited later.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+
+use smol_str::SmolStr;
 
 use super::{Later, Side};
 use crate::domain::clock::Millis;
-use crate::domain::json::Json;
+use crate::domain::json::{Json, Members};
 use crate::domain::moment::moment;
 
 /// Where an entry says when it was edited.
@@ -41,7 +43,7 @@ pub fn latest_per_key(key: &str, base: Option<&Json>, client: Side<'_>, server: 
     if our_map.is_none() && their_map.is_none() {
         return Json::Object(merged);
     }
-    let nothing = Map::new();
+    let nothing = Members::new();
     let base = base.map(|base| {
         map(Some(base))
             .and_then(|members| map(members.get(key)))
@@ -54,14 +56,12 @@ pub fn latest_per_key(key: &str, base: Option<&Json>, client: Side<'_>, server: 
     );
     // Not even an empty map is added to what has none.
     if !entries.is_empty() || later.of(our_map, their_map).is_some() {
-        merged.insert(key.to_owned(), Json::Object(entries));
+        merged.insert(key.into(), Json::Object(entries));
     }
     Json::Object(merged)
 }
 
-type Map = BTreeMap<String, Json>;
-
-fn map(value: Option<&Json>) -> Option<&Map> {
+fn map(value: Option<&Json>) -> Option<&Members> {
     if let Some(Json::Object(members)) = value {
         Some(members)
     } else {
@@ -71,12 +71,12 @@ fn map(value: Option<&Json>) -> Option<&Map> {
 
 /// Merges the maps of both sides; `base` is `None` if it is not known.
 fn entries(
-    base: Option<&Map>,
-    (ours, client): (&Map, Side<'_>),
-    (theirs, server): (&Map, Side<'_>),
-) -> Map {
-    let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
-    let mut merged = Map::new();
+    base: Option<&Members>,
+    (ours, client): (&Members, Side<'_>),
+    (theirs, server): (&Members, Side<'_>),
+) -> Members {
+    let names: BTreeSet<&SmolStr> = ours.keys().chain(theirs.keys()).collect();
+    let mut merged = Members::new();
     for name in names {
         let before = base.and_then(|base| base.get(name));
         let entry = match (ours.get(name), theirs.get(name)) {

@@ -1,9 +1,7 @@
 //! The larger of two, number by number.
 
-use std::collections::BTreeMap;
-
 use super::Later;
-use crate::domain::json::Json;
+use crate::domain::json::{Json, Members};
 
 /// Merges two states of something that only grows.
 ///
@@ -26,13 +24,8 @@ pub fn maximum(base: Option<&Json>, client: &Json, server: &Json, later: Later) 
     later.of(client, server).clone()
 }
 
-fn objects(
-    base: Option<&Json>,
-    client: &BTreeMap<String, Json>,
-    server: &BTreeMap<String, Json>,
-    later: Later,
-) -> BTreeMap<String, Json> {
-    let below = |key: &String| match base {
+fn objects(base: Option<&Json>, client: &Members, server: &Members, later: Later) -> Members {
+    let below = |key: &str| match base {
         Some(Json::Object(members)) => members.get(key),
         _ => None,
     };

@@ -1,6 +1,7 @@
 //! Two edits of one thing, for the laws of the merges.
 
 use proptest::prelude::*;
+use smol_str::SmolStr;
 
 use super::{Later, Merge, three_way};
 use crate::domain::json::Json;
@@ -18,7 +19,7 @@ pub(super) struct Edit {
 enum Change {
     Replace(Json),
     /// A member, or an element at this index.
-    Add(String, Json, usize),
+    Add(SmolStr, Json, usize),
     Remove(usize),
     /// An element from one index to another.
     Move(usize, usize),
@@ -167,7 +168,7 @@ pub(super) fn unordered(value: &Json) -> Json {
 
 /// Whether the value would be accepted from a device and mean the same.
 pub(super) fn may_be_sent(value: &Json) -> bool {
-    let document = Json::Object([("a".to_owned(), value.clone())].into());
+    let document = Json::Object([("a".into(), value.clone())].into());
     Json::from_device(document.to_text().as_bytes()) == Ok(document)
 }
 

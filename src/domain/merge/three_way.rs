@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use smol_str::SmolStr;
+
 use super::id_list::{IdList, order};
 use super::{Later, Merge};
-use crate::domain::json::{Json, pointer_token};
+use crate::domain::json::{Json, Members, pointer_token};
 
 /// Overlaps named at most, and their bytes together: a key may be as long as a document, and every place
 /// below it begins with it.
@@ -108,20 +110,15 @@ impl Merger {
         }
     }
 
-    fn objects(
-        &mut self,
-        base: Option<&Json>,
-        client: &BTreeMap<String, Json>,
-        server: &BTreeMap<String, Json>,
-    ) -> BTreeMap<String, Json> {
-        let nothing = BTreeMap::new();
+    fn objects(&mut self, base: Option<&Json>, client: &Members, server: &Members) -> Members {
+        let nothing = Members::new();
         let base = if let Some(Json::Object(members)) = base {
             members
         } else {
             &nothing
         };
-        let keys: BTreeSet<&String> = client.keys().chain(server.keys()).collect();
-        let mut merged = BTreeMap::new();
+        let keys: BTreeSet<&SmolStr> = client.keys().chain(server.keys()).collect();
+        let mut merged = Members::new();
         for key in keys {
             let value = self.below(&pointer_token(key), |merger| {
                 merger.place(base.get(key), client.get(key), server.get(key))

@@ -1,14 +1,15 @@
 //! Our tree of a document as the validator walks it: no second tree is made, unless something is wrong with it.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, btree_map};
+use std::collections::btree_map;
 use std::slice;
 
 use jsonschema::JsonType;
 use jsonschema::json::{self, Array, Node, NodeIdentity, Object};
 use serde_json::{Map, Number, Value};
+use smol_str::SmolStr;
 
-use crate::domain::json::Json;
+use crate::domain::json::{Json, Members};
 use crate::domain::number::Decimal;
 
 /// Documents in the form of [`Json`].
@@ -31,16 +32,16 @@ impl json::Json for Documents {
         string: &str,
         f: impl FnOnce(&Json) -> T,
     ) -> T {
-        f(buffer.insert(Json::String(string.to_owned())))
+        f(buffer.insert(Json::String(string.into())))
     }
 }
 
 impl<'a> Node<'a, Documents> for &'a Json {
-    type Object = &'a BTreeMap<String, Json>;
+    type Object = &'a Members;
     type Array = &'a [Json];
     type Number = Number;
 
-    fn as_object(&self) -> Option<&'a BTreeMap<String, Json>> {
+    fn as_object(&self) -> Option<&'a Members> {
         match self {
             Json::Object(members) => Some(members),
             _ => None,
@@ -111,21 +112,21 @@ impl<'a> Node<'a, Documents> for &'a Json {
     }
 }
 
-impl<'a> Object<'a, Documents> for &'a BTreeMap<String, Json> {
+impl<'a> Object<'a, Documents> for &'a Members {
     type Node = &'a Json;
     type MemberName = &'a str;
-    type MembersIter = Members<'a>;
+    type MembersIter = MembersIter<'a>;
 
     fn len(&self) -> usize {
-        BTreeMap::len(self)
+        (*self).len()
     }
 
     fn get(&self, key: &String) -> Option<&'a Json> {
-        BTreeMap::get(self, key)
+        (*self).get(key.as_str())
     }
 
-    fn members(&self) -> Members<'a> {
-        Members(self.iter())
+    fn members(&self) -> MembersIter<'a> {
+        MembersIter(self.iter())
     }
 }
 
@@ -143,9 +144,9 @@ impl<'a> Array<'a, Documents> for &'a [Json] {
 }
 
 /// The members of an object, in the order of their keys.
-pub(super) struct Members<'a>(btree_map::Iter<'a, String, Json>);
+pub(super) struct MembersIter<'a>(btree_map::Iter<'a, SmolStr, Json>);
 
-impl<'a> Iterator for Members<'a> {
+impl<'a> Iterator for MembersIter<'a> {
     type Item = (&'a str, &'a Json);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -159,12 +160,12 @@ fn value(json: &Json) -> Value {
         Json::Null => Value::Null,
         Json::Bool(truth) => Value::Bool(*truth),
         Json::Number(number) => Value::Number(checked(number)),
-        Json::String(text) => Value::String(text.clone()),
+        Json::String(text) => Value::String(text.to_string()),
         Json::Array(elements) => Value::Array(elements.iter().map(value).collect()),
         Json::Object(members) => {
             let members = members
                 .iter()
-                .map(|(key, member)| (key.clone(), value(member)));
+                .map(|(key, member)| (key.to_string(), value(member)));
             Value::Object(Map::from_iter(members))
         }
     }

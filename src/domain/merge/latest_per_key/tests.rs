@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use smol_str::format_smolstr;
 
 use super::*;
 use crate::domain::json::testing::{json, leaf, tree};
@@ -194,37 +195,38 @@ fn entry() -> impl Strategy<Value = Json> {
     let time = prop_oneof![
         3 => (0..5_000_i64).prop_map(|ms| json(&ms.to_string())),
         2 => (0..5_000_i64).prop_map(|ms| {
-            Json::String(format!("1970-01-01T00:00:0{}.{:03}Z", ms / 1000, ms % 1000))
+            Json::String(format_smolstr!("1970-01-01T00:00:0{}.{:03}Z", ms / 1000, ms % 1000))
         }),
         1 => leaf(),
     ];
-    let time = proptest::option::of(("updatedAt|updated_at", time));
+    let time = proptest::option::of((name("updatedAt|updated_at"), time));
     prop_oneof![
         4 => (leaf(), time).prop_map(|(value, time)| {
-            Json::Object([("s".to_owned(), value)].into_iter().chain(time).collect())
+            Json::Object([("s".into(), value)].into_iter().chain(time).collect())
         }),
         1 => leaf(),
     ]
 }
 
-fn map_of_entries() -> impl Strategy<Value = Map> {
-    proptest::collection::btree_map("[a-d]", entry(), 0..4)
+fn name(pattern: &'static str) -> impl Strategy<Value = SmolStr> {
+    pattern.prop_map(SmolStr::from)
+}
+
+fn map_of_entries() -> impl Strategy<Value = Members> {
+    proptest::collection::btree_map(name("[a-d]"), entry(), 0..4)
 }
 
 /// A document with a map under `days`, rarely with something else there.
 fn document(days: Option<Json>, rest: Json) -> Json {
-    let days = days.map(|days| ("days".to_owned(), days));
-    Json::Object(
-        [("rest".to_owned(), rest)]
-            .into_iter()
-            .chain(days)
-            .collect(),
-    )
+    let days = days.map(|days| ("days".into(), days));
+    Json::Object([("rest".into(), rest)].into_iter().chain(days).collect())
 }
 
 /// The map of a base where the names are not given, else what an edit made of it.
-fn edited(base: &Map, own: Map, names: &str) -> Map {
-    let kept = base.iter().filter(|(name, _)| !names.contains(*name));
+fn edited(base: &Members, own: Members, names: &str) -> Members {
+    let kept = base
+        .iter()
+        .filter(|(name, _)| !names.contains(name.as_str()));
     let kept = kept.map(|(name, entry)| (name.clone(), entry.clone()));
     kept.chain(own).collect()
 }
@@ -233,7 +235,7 @@ fn edited(base: &Map, own: Map, names: &str) -> Map {
 fn documents() -> impl Strategy<Value = [Json; 3]> {
     let side = || (map_of_entries(), "[a-d]{0,3}", leaf(), 0..8_u8, leaf());
     (map_of_entries(), side(), side()).prop_map(|(base, ours, theirs)| {
-        let make = |(own, names, rest, kind, other): (Map, String, Json, u8, Json)| {
+        let make = |(own, names, rest, kind, other): (Members, String, Json, u8, Json)| {
             let days = match kind {
                 0 => None,
                 1 => Some(other),
@@ -304,14 +306,14 @@ proptest! {
         (their_time, their_offset) in times(),
     ) {
         // The client touches a and b, the server c and d.
-        let only = |map: Map, names: &str| -> Map {
+        let only = |map: Members, names: &str| -> Members {
             map.into_iter().filter(|(name, _)| names.contains(name.as_str())).collect()
         };
         let (ours, theirs) = (only(ours, "ab"), only(theirs, "cd"));
         let client = edited(&before, ours.clone(), &ours_removed);
         let server = edited(&before, theirs.clone(), &theirs_removed);
         let both = edited(&client, theirs, &theirs_removed);
-        let make = |map: Map| document(Some(Json::Object(map)), Json::Null);
+        let make = |map: Members| document(Some(Json::Object(map)), Json::Null);
         let (base, client, server) = (make(before), make(client), make(server));
         let merged = latest_per_key(
             "days",
@@ -363,7 +365,7 @@ proptest! {
         let own = |value: &Json| match value {
             Json::Object(members) => {
                 let mut members = members.clone();
-                members.insert("a".to_owned(), days.clone());
+                members.insert("a".into(), days.clone());
                 Json::Object(members)
             }
             other => other.clone(),

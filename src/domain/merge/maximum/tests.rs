@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use smol_str::SmolStr;
 
 use super::*;
 use crate::domain::json::testing::{json, number};
@@ -76,10 +77,14 @@ fn the_larger_number_and_the_keys_of_both_count() {
     }
 }
 
+fn name(pattern: &'static str) -> impl Strategy<Value = SmolStr> {
+    pattern.prop_map(SmolStr::from)
+}
+
 /// Objects of numbers; a key is a number everywhere or an object everywhere.
 fn numbers() -> impl Strategy<Value = Json> {
-    let flat = || proptest::collection::btree_map("[ab]", number(), 0..3);
-    let below = proptest::collection::btree_map("[xy]", flat().prop_map(Json::Object), 0..3);
+    let flat = || proptest::collection::btree_map(name("[ab]"), number(), 0..3);
+    let below = proptest::collection::btree_map(name("[xy]"), flat().prop_map(Json::Object), 0..3);
     (flat(), below).prop_map(|(mut members, below)| {
         members.extend(below);
         Json::Object(members)

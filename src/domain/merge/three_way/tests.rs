@@ -1,4 +1,5 @@
 use proptest::prelude::*;
+use smol_str::format_smolstr;
 
 use super::*;
 use crate::domain::json::DEPTH_MAX;
@@ -441,7 +442,7 @@ fn ids_of(value: &Json) -> String {
         panic!("no list: {value:?}");
     };
     let text = |element| match id_of(element) {
-        Some(Json::String(text)) => text.clone(),
+        Some(Json::String(text)) => text.as_str(),
         other => panic!("no id: {other:?}"),
     };
     elements.iter().map(text).collect()
@@ -544,9 +545,9 @@ proptest! {
         way in "[ol]{0,4}",
         later in later(),
     ) {
-        let [mut base, mut client, mut server, mut both] = [const { BTreeMap::new() }; 4];
-        let put = |object: &mut BTreeMap<String, Json>, key: usize, value: &Option<Json>| {
-            object.extend(value.clone().map(|value| (format!("k{key}"), value)));
+        let [mut base, mut client, mut server, mut both] = [const { Members::new() }; 4];
+        let put = |object: &mut Members, key: usize, value: &Option<Json>| {
+            object.extend(value.clone().map(|value| (format_smolstr!("k{key}"), value)));
         };
         for (key, (before, edit)) in members.iter().enumerate() {
             let (ours, theirs, after) = match edit {
@@ -561,8 +562,8 @@ proptest! {
         }
         let [base, client, server, both] = [base, client, server, both].map(|members| {
             way.chars().fold(Json::Object(members), |value, step| match step {
-                'o' => Json::Object([("o".to_owned(), value)].into()),
-                _ => id_list(vec![(json("7"), [("l".to_owned(), value)].into())]),
+                'o' => Json::Object([("o".into(), value)].into()),
+                _ => id_list(vec![(json("7"), [("l".into(), value)].into())]),
             })
         });
         let merge = three_way_both_ways(&base, &client, &server, later);
@@ -582,7 +583,7 @@ proptest! {
         for (id, edit) in edits.iter().enumerate() {
             let before = json(&format!(r#"{{"id":{id},"kg":80}}"#));
             // `None` removes the element.
-            let after = |key: &Option<String>| {
+            let after = |key: &Option<SmolStr>| {
                 key.as_ref().map(|key| json(&format!(r#"{{"id":{id},"k{key}":1}}"#)))
             };
             let kept = Some(before.clone());
