@@ -15,6 +15,7 @@ mod info;
 pub mod metered;
 mod status;
 pub mod sync;
+mod teller;
 
 /// The messages and stubs generated from `proto/`, whose comments they carry.
 #[allow(missing_docs, clippy::all)]

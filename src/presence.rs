@@ -1,16 +1,22 @@
-//! Who was here: gathers the devices that pull and watch, and writes them to the registry now and
-//! then, so that reading costs no writing. Pushes record their device themselves.
+//! Who was here, and what they were told is wrong: gathers the devices that pull and watch, and the errors of all,
+//! and writes them to the registry now and then, so that neither costs a write. Pushes record their device
+//! themselves.
 
+mod troubles;
+
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
+use troubles::Troubles;
 
 use crate::domain::scope::{DeviceId, Scope};
+use crate::error::Fault;
 use crate::store::Store;
-use crate::store::device::Seen;
+use crate::store::device::{LastError, Seen};
 
 /// How often the gathered devices are written.
 const WRITE_INTERVAL: Duration = Duration::from_secs(5);
@@ -24,8 +30,15 @@ const WRITE_CHUNK: usize = 1_000;
 /// Gathers devices. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Presence {
-    gathered: Arc<Mutex<HashMap<(Scope, DeviceId), Seen>>>,
+    gathered: Arc<Mutex<Gathered>>,
     account_devices_max: usize,
+}
+
+/// What was gathered since it was last written.
+#[derive(Default)]
+struct Gathered {
+    seen: HashMap<(Scope, DeviceId), Seen>,
+    troubles: Troubles,
 }
 
 impl Presence {
@@ -39,9 +52,9 @@ impl Presence {
 
     /// A device was here. Never blocks.
     pub fn saw(&self, seen: Seen) {
-        let mut gathered = self.lock();
-        let full = gathered.len() >= GATHERED_MAX;
-        match gathered.entry((seen.scope.clone(), seen.device.clone())) {
+        let seen_by_now = &mut self.lock().seen;
+        let full = seen_by_now.len() >= GATHERED_MAX;
+        match seen_by_now.entry((seen.scope.clone(), seen.device.clone())) {
             Entry::Occupied(mut known) => {
                 let pulled = seen.pulled.or(known.get().pulled);
                 known.insert(Seen { pulled, ..seen });
@@ -50,6 +63,18 @@ impl Presence {
                 place.insert(seen);
             }
             Entry::Vacant(_) => (),
+        }
+    }
+
+    /// A device was told of errors, in this order. Never blocks.
+    pub fn told(
+        &self,
+        scope: &Scope,
+        device: &DeviceId,
+        errors: impl IntoIterator<Item = LastError>,
+    ) {
+        for error in errors {
+            self.lock().troubles.add(scope, device, error);
         }
     }
 
@@ -65,27 +90,45 @@ impl Presence {
         }
     }
 
-    /// Writes what was gathered. What cannot be written is forgotten: the devices will be back.
+    /// Writes what was gathered. What cannot be written is forgotten: the devices will be back, and the errors are
+    /// in the log.
     pub async fn write(&self, store: &Store) {
-        let mut seen: Vec<Seen> = self.lock().drain().map(|(_, seen)| seen).collect();
-        // The same order everywhere, so that two instances cannot wait for each other.
-        seen.sort_by(|a, b| {
-            let key = |seen: &Seen| {
-                (
-                    seen.scope.as_str().to_owned(),
-                    seen.device.as_str().to_owned(),
-                )
-            };
-            key(a).cmp(&key(b))
+        let (seen, mut troubles) = {
+            let mut gathered = self.lock();
+            (std::mem::take(&mut gathered.seen), gathered.troubles.take())
+        };
+        if let Err(fault) = self.write_seen(store, seen.into_values().collect()).await {
+            tracing::warn!(cause = %fault, "devices could not be remembered");
+        }
+        // Behind them: of a device that was not known until now they count, too.
+        troubles.sort_by(|((a, a_device), _), ((b, b_device), _)| {
+            in_order((a, a_device), (b, b_device))
         });
-        for chunk in seen.chunks(WRITE_CHUNK) {
-            if let Err(fault) = store.record_seen(chunk, self.account_devices_max).await {
-                tracing::warn!(cause = %fault, "devices could not be remembered");
-            }
+        if let Err(fault) = store.record_errors(&troubles).await {
+            tracing::warn!(cause = %fault, "the errors of devices could not be remembered");
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Scope, DeviceId), Seen>> {
+    async fn write_seen(&self, store: &Store, mut seen: Vec<Seen>) -> Result<(), Fault> {
+        seen.sort_by(|a, b| in_order((&a.scope, &a.device), (&b.scope, &b.device)));
+        for chunk in seen.chunks(WRITE_CHUNK) {
+            let left = store.record_seen(chunk, self.account_devices_max).await?;
+            for seen in left {
+                // Unless it was here again.
+                let place = (seen.scope.clone(), seen.device.clone());
+                self.lock().seen.entry(place).or_insert(seen);
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Gathered> {
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The same order everywhere, so that two instances cannot wait for each other.
+fn in_order(a: (&Scope, &DeviceId), b: (&Scope, &DeviceId)) -> Ordering {
+    let [a, b] = [a, b].map(|(scope, device)| (scope.as_str(), device.as_str()));
+    a.cmp(&b)
 }

@@ -303,7 +303,7 @@ fn sync_service(
     let pull = Pull::new(
         store.clone(),
         catalog.clone(),
-        presence,
+        presence.clone(),
         places.clone(),
         metrics.clone(),
     );
@@ -337,6 +337,7 @@ fn sync_service(
         gatekeeper: Gatekeeper::new(&config.auth.subscription),
         limits,
         metrics,
+        presence,
         places,
         stop,
     };

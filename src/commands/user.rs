@@ -17,6 +17,7 @@ use crate::domain::scope::{Scope, UserId};
 use crate::domain::standing::Subscription;
 use crate::domain::version::Revision;
 use crate::store::Store;
+use crate::store::device::LastError;
 use crate::store::export::{Account, ExportedDevice};
 use crate::store::inbox::ConflictQuery;
 
@@ -54,6 +55,19 @@ struct ShownDevice {
     pulled_revision: Option<i64>,
     revisions_behind: i64,
     batch_number: i64,
+    last_errors: Vec<ShownError>,
+}
+
+/// What a device was told is wrong.
+#[derive(Serialize)]
+struct ShownError {
+    code: String,
+    message: String,
+    count: i64,
+    first_time: i64,
+    last_time: i64,
+    entity_type: Option<String>,
+    entity_id: Option<String>,
 }
 
 /// An open conflict of theirs.
@@ -158,6 +172,19 @@ fn shown_device(device: &ExportedDevice, account: &Account) -> ShownDevice {
         pulled_revision: pulled,
         revisions_behind: (account.revision.number() - pulled.unwrap_or_default()).max(0),
         batch_number: device.batches,
+        last_errors: device.last_errors.iter().map(shown_error).collect(),
+    }
+}
+
+fn shown_error(told: &LastError) -> ShownError {
+    ShownError {
+        code: told.code.clone(),
+        message: told.message.clone(),
+        count: told.count,
+        first_time: told.first_time,
+        last_time: told.time,
+        entity_type: told.entity_type.clone(),
+        entity_id: told.entity_id.map(|id| id.to_string()),
     }
 }
 
@@ -211,6 +238,24 @@ fn text(shown: &Shown) -> String {
         "revoked",
     ];
     text.push_str(&table(head, &devices));
+    let errors = |of: &ShownDevice| {
+        let name = device(&of.device_id, of.label.as_deref());
+        let row = move |error: &ShownError| error_row(&name, error);
+        of.last_errors.iter().map(row).collect::<Vec<_>>()
+    };
+    let errors: Vec<[String; 6]> = shown.devices.iter().flat_map(errors).collect();
+    if !errors.is_empty() {
+        let head = [
+            "last errors of",
+            "last",
+            "times",
+            "code",
+            "entity",
+            "what it was told",
+        ];
+        text.push('\n');
+        text.push_str(&table(head, &errors));
+    }
     if !shown.conflicts.is_empty() {
         let row = |open: &ShownConflict| {
             [
@@ -227,6 +272,19 @@ fn text(shown: &Shown) -> String {
         text.push_str(&table(head, &rows));
     }
     text
+}
+
+fn error_row(device: &str, shown: &ShownError) -> [String; 6] {
+    let entity = [shown.entity_type.as_deref(), shown.entity_id.as_deref()];
+    let entity: Vec<&str> = entity.into_iter().flatten().collect();
+    [
+        device.to_owned(),
+        rfc3339(Millis(shown.last_time)),
+        shown.count.to_string(),
+        shown.code.clone(),
+        entity.join(" "),
+        shown.message.clone(),
+    ]
 }
 
 fn device_row(shown: &ShownDevice) -> [String; 7] {

@@ -9,8 +9,10 @@ use std::collections::btree_map::Entry;
 
 use smol_str::SmolStr;
 
-use super::number::{Decimal, NUMBER_CHARS_MAX, size_problem};
+use super::number::{Decimal, size_problem};
+pub use shorten::shorten_numbers;
 
+mod shorten;
 #[cfg(test)]
 pub(super) mod testing;
 mod write;
@@ -60,9 +62,7 @@ impl Json {
             path: String::new(),
             description: format!("expected UTF-8, byte {} is not", e.valid_up_to()),
         })?;
-        let value = Reader::new(text, true)
-            .document()
-            .map_err(|violation| *violation)?;
+        let value = read(text, true)?;
         match value {
             Json::Object(_) => Ok(value),
             _ => Err(Violation {
@@ -75,10 +75,13 @@ impl Json {
     /// Reads a document the store wrote out. Numbers may have any length, since jsonb
     /// writes them without an exponent.
     pub fn from_store(text: &str) -> Result<Self, Violation> {
-        Reader::new(text, false)
-            .document()
-            .map_err(|violation| *violation)
+        read(text, false)
     }
+}
+
+fn read(text: &str, numbers_limited: bool) -> Result<Json, Violation> {
+    let document = Reader::new(text, numbers_limited).document();
+    document.map_err(|violation| *violation)
 }
 
 /// A key as part of a JSON Pointer.
@@ -86,80 +89,9 @@ pub(super) fn pointer_token(key: &str) -> String {
     key.replace('~', "~0").replace('/', "~1")
 }
 
-/// Rewrites the numbers that jsonb wrote out beyond what a device may send (`1e308` has
-/// 309 digits there) in their short form. Everything else stays as it is.
-pub fn shorten_numbers(text: String) -> String {
-    let bytes = text.as_bytes();
-    if !may_hold_overlong_number(bytes) {
-        return text;
-    }
-    let mut short = String::new();
-    let mut copied = 0;
-    let mut at = 0;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => at = string_end(bytes, at),
-            b'-' | b'0'..=b'9' => {
-                let end = number_end(bytes, at);
-                if end - at > NUMBER_CHARS_MAX {
-                    short.push_str(&text[copied..at]);
-                    short.push_str(&Decimal::from_token(&text[at..end]).to_string());
-                    copied = end;
-                }
-                at = end;
-            }
-            _ => at += 1,
-        }
-    }
-    if copied == 0 {
-        return text;
-    }
-    short.push_str(&text[copied..]);
-    short
-}
-
-/// Whether so many characters of numbers stand in a row anywhere, in strings too. Whatever is that long covers a
-/// place that is looked at.
-fn may_hold_overlong_number(bytes: &[u8]) -> bool {
-    let is_overlong = |at: usize| {
-        let before = bytes[..at].iter().rev();
-        let before = before.take_while(|byte| is_of_number(byte)).count();
-        number_end(bytes, at) - (at - before) > NUMBER_CHARS_MAX
-    };
-    let places = (0..bytes.len()).step_by(NUMBER_CHARS_MAX);
-    let mut places = places.filter(|at| is_of_number(&bytes[*at]));
-    places.any(is_overlong)
-}
-
 /// Whether a byte of a string stands for itself.
 fn is_plain(byte: u8) -> bool {
     byte >= 0x20 && byte != b'"' && byte != b'\\'
-}
-
-fn is_of_number(byte: &u8) -> bool {
-    matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E')
-}
-
-/// The index behind the string that opens at `at`.
-fn string_end(bytes: &[u8], mut at: usize) -> usize {
-    at += 1;
-    while at < bytes.len() {
-        match bytes[at] {
-            b'"' => return at + 1,
-            b'\\' => at += 2,
-            _ => at += 1,
-        }
-    }
-    bytes.len()
-}
-
-/// The index behind the number that begins at `at`.
-fn number_end(bytes: &[u8], at: usize) -> usize {
-    let length = bytes[at..]
-        .iter()
-        .take_while(|byte| is_of_number(byte))
-        .count();
-    at + length
 }
 
 /// A recursive descent over valid UTF-8; recursion is bounded by [`DEPTH_MAX`].
@@ -439,8 +371,10 @@ impl<'a> Reader<'a> {
     fn key(&self, opens_at: usize) -> String {
         let mut reader = Reader::new(self.text, false);
         reader.at = opens_at;
-        let key = reader.string();
-        key.map(|key| pointer_token(&key)).unwrap_or_default()
+        reader
+            .string()
+            .map(|key| pointer_token(&key))
+            .unwrap_or_default()
     }
 }
 
@@ -449,6 +383,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::domain::number::NUMBER_CHARS_MAX;
 
     fn read(text: &str) -> Result<Json, Violation> {
         Json::from_device(text.as_bytes())
@@ -541,32 +476,6 @@ mod tests {
         assert_ne!(read("{\"a\":[1,2]}"), read("{\"a\":[2,1]}"));
         assert_ne!(read("{\"a\":null}"), read("{}"));
         assert_ne!(read("{\"a\":\"1\"}"), read("{\"a\":1}"));
-    }
-
-    #[test]
-    fn numbers_written_out_by_the_store_are_shortened_outside_strings_only() {
-        let digits = format!("1{}", "0".repeat(308));
-        let text =
-            format!("{{\"a\": {digits}, \"b\": \"\\\"{digits}\", \"c\": [-{digits}, 1.10]}}");
-        assert_eq!(
-            shorten_numbers(text),
-            format!("{{\"a\": 1e308, \"b\": \"\\\"{digits}\", \"c\": [-1e308, 1.10]}}")
-        );
-    }
-
-    #[test]
-    fn a_number_that_is_one_too_long_is_found_wherever_it_stands() {
-        let (long, longer) = (
-            "1".repeat(NUMBER_CHARS_MAX),
-            "1".repeat(NUMBER_CHARS_MAX + 1),
-        );
-        let short = Decimal::from_token(&longer).to_string();
-        for space in 0..2 * NUMBER_CHARS_MAX {
-            let document = |number: &str| format!("[{}{number}]", " ".repeat(space));
-            assert_eq!(shorten_numbers(document(&long)), document(&long));
-            assert!(may_hold_overlong_number(document(&longer).as_bytes()));
-            assert_eq!(shorten_numbers(document(&longer)), document(&short));
-        }
     }
 
     proptest! {

@@ -9,6 +9,7 @@ use crate::domain::standing::Subscription;
 use crate::domain::version::{Revision, Version};
 use crate::erasure::Offer;
 use crate::export::Record;
+use crate::store::device::LastError;
 use crate::store::export::{Counts, ExportedDevice, ExportedVersion};
 use crate::store::inbox::LabelledSide;
 
@@ -80,6 +81,20 @@ fn device(exported: ExportedDevice) -> proto::ExportedDevice {
         pulled_revision: exported.pulled.map(Revision::number).unwrap_or_default(),
         revoked_time: known.revoked_at.unwrap_or_default().0,
         batch_number: exported.batches,
+        last_errors: exported.last_errors.into_iter().map(error).collect(),
+    }
+}
+
+fn error(told: LastError) -> proto::LastError {
+    let entity_id = told.entity_id.map(|id| id.to_string());
+    proto::LastError {
+        code: told.code,
+        message: told.message,
+        count: told.count,
+        first_time: told.first_time,
+        last_time: told.time,
+        entity_type: told.entity_type.unwrap_or_default(),
+        entity_id: entity_id.unwrap_or_default(),
     }
 }
 

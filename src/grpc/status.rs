@@ -24,31 +24,7 @@ const RETRY_DELAY_MS: std::ops::Range<u64> = 500..4_000;
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        let (code, reason) = match &refusal {
-            Refusal::TokenMissing => (Code::Unauthenticated, "TOKEN_MISSING"),
-            Refusal::TokenInvalid(_) | Refusal::TokenOutdated { .. } | Refusal::KeyUnknown => {
-                (Code::Unauthenticated, "TOKEN_INVALID")
-            }
-            Refusal::KeysMissing => (Code::Unavailable, "KEYS_UNAVAILABLE"),
-            Refusal::NotYours => (Code::PermissionDenied, "USER_MISMATCH"),
-            Refusal::Invalid(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
-            Refusal::InvalidData(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
-            Refusal::TooManyItems { .. } => (Code::ResourceExhausted, "BATCH_TOO_LARGE"),
-            Refusal::RateLimited { .. } => (Code::ResourceExhausted, "RATE_LIMITED"),
-            Refusal::TooManyCalls { .. } => (Code::ResourceExhausted, "TOO_MANY_CALLS"),
-            Refusal::TooManyStreams { .. } => (Code::ResourceExhausted, "TOO_MANY_STREAMS"),
-            Refusal::TooManyDevices { .. } => (Code::ResourceExhausted, "TOO_MANY_DEVICES"),
-            Refusal::Overloaded => (Code::Unavailable, OVERLOADED),
-            Refusal::AccountDeleted => (Code::PermissionDenied, "ACCOUNT_DELETED"),
-            Refusal::CursorReset => (Code::FailedPrecondition, "CURSOR_RESET"),
-            Refusal::DeviceRevoked => (Code::PermissionDenied, "DEVICE_REVOKED"),
-            Refusal::DeviceIdReused => (Code::FailedPrecondition, "DEVICE_ID_REUSED"),
-            Refusal::SubscriptionRequired { .. } => {
-                (Code::PermissionDenied, "SUBSCRIPTION_REQUIRED")
-            }
-            Refusal::TokenExpired => (Code::Unauthenticated, "TOKEN_EXPIRED"),
-            Refusal::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
-        };
+        let (code, reason) = kind(&refusal);
         let mut details = ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata(&refusal));
         match &refusal {
             Refusal::Invalid(problems) => {
@@ -110,6 +86,33 @@ impl From<Refusal> for Status {
             | Refusal::TokenExpired => (),
         }
         Self::with_error_details(code, refusal.to_string(), details)
+    }
+}
+
+/// The status code of a refusal, and its reason: one word for programs.
+pub(super) fn kind(refusal: &Refusal) -> (Code, &'static str) {
+    match refusal {
+        Refusal::TokenMissing => (Code::Unauthenticated, "TOKEN_MISSING"),
+        Refusal::TokenInvalid(_) | Refusal::TokenOutdated { .. } | Refusal::KeyUnknown => {
+            (Code::Unauthenticated, "TOKEN_INVALID")
+        }
+        Refusal::KeysMissing => (Code::Unavailable, "KEYS_UNAVAILABLE"),
+        Refusal::NotYours => (Code::PermissionDenied, "USER_MISMATCH"),
+        Refusal::Invalid(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
+        Refusal::InvalidData(_) => (Code::InvalidArgument, "INVALID_REQUEST"),
+        Refusal::TooManyItems { .. } => (Code::ResourceExhausted, "BATCH_TOO_LARGE"),
+        Refusal::RateLimited { .. } => (Code::ResourceExhausted, "RATE_LIMITED"),
+        Refusal::TooManyCalls { .. } => (Code::ResourceExhausted, "TOO_MANY_CALLS"),
+        Refusal::TooManyStreams { .. } => (Code::ResourceExhausted, "TOO_MANY_STREAMS"),
+        Refusal::TooManyDevices { .. } => (Code::ResourceExhausted, "TOO_MANY_DEVICES"),
+        Refusal::Overloaded => (Code::Unavailable, OVERLOADED),
+        Refusal::AccountDeleted => (Code::PermissionDenied, "ACCOUNT_DELETED"),
+        Refusal::CursorReset => (Code::FailedPrecondition, "CURSOR_RESET"),
+        Refusal::DeviceRevoked => (Code::PermissionDenied, "DEVICE_REVOKED"),
+        Refusal::DeviceIdReused => (Code::FailedPrecondition, "DEVICE_ID_REUSED"),
+        Refusal::SubscriptionRequired { .. } => (Code::PermissionDenied, "SUBSCRIPTION_REQUIRED"),
+        Refusal::TokenExpired => (Code::Unauthenticated, "TOKEN_EXPIRED"),
+        Refusal::ShuttingDown => (Code::Unavailable, "SHUTTING_DOWN"),
     }
 }
 

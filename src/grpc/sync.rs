@@ -27,6 +27,7 @@ use super::info::{server_info_response, status_response};
 use super::proto;
 use super::proto::sync_service_server::SyncService;
 use super::status::reported;
+use super::teller::Teller;
 use crate::auth::Caller;
 use crate::config::Limits;
 use crate::domain::catalog::Catalog;
@@ -38,6 +39,7 @@ use crate::history::history;
 use crate::inbox::inspect;
 use crate::metrics::Metrics;
 use crate::places::{Places, Work};
+use crate::presence::Presence;
 use crate::pull::Pull;
 use crate::push::Push;
 use crate::push::revoke::RevokeRequest;
@@ -65,10 +67,18 @@ pub struct Sync {
     pub limits: Limits,
     /// Where what devices say of their queues is counted.
     pub metrics: Metrics,
+    /// What devices are told is wrong.
+    pub presence: Presence,
     /// Who works on the database, and who is next.
     pub places: Places,
     /// Ends streams.
     pub stop: CancellationToken,
+}
+
+impl Sync {
+    fn teller(&self, caller: &Caller, device: &str) -> Teller {
+        Teller::new(&self.presence, caller, device, now)
+    }
 }
 
 #[tonic::async_trait]
@@ -85,9 +95,16 @@ impl SyncService for Sync {
         let retries = request.items.iter().map(|item| item.retry_count);
         self.metrics.queue_reported(request.pending_count, retries);
         let gate = self.gatekeeper.gate(&caller);
-        let request = push_request(request, caller, gate, &self.limits, &self.catalog, now)?;
-        let pushed = self.push.run(request).await.map_err(reported)?;
-        Ok(Response::new(sync_response(echoes, pushed, now)))
+        let teller = self.teller(&caller, &request.device_id);
+        let request = push_request(request, caller, gate, &self.limits, &self.catalog, now);
+        let request = teller.outcome(request.map_err(CallError::from))?;
+        let is_kept = !request.validate_only;
+        let pushed = teller.outcome(self.push.run(request).await)?;
+        let response = sync_response(echoes, pushed, now);
+        if is_kept {
+            teller.results(&response.results);
+        }
+        Ok(Response::new(response))
     }
 
     async fn pull(
@@ -97,8 +114,11 @@ impl SyncService for Sync {
         weigh(&request);
         let caller = caller(&request)?;
         let gate = self.gatekeeper.gate(&caller);
-        let request = pull_request(request.into_inner(), &caller, gate, &self.limits)?;
-        let page = self.pull.run(&request, now()).await.map_err(reported)?;
+        let request = request.into_inner();
+        let teller = self.teller(&caller, &request.device_id);
+        let request = pull_request(request, &caller, gate, &self.limits);
+        let request = teller.outcome(request.map_err(CallError::from))?;
+        let page = teller.outcome(self.pull.run(&request, now()).await)?;
         Ok(Response::new(pull_response(page)))
     }
 
@@ -112,9 +132,11 @@ impl SyncService for Sync {
         let caller = caller(&request)?;
         let gate = self.gatekeeper.gate(&caller);
         let request = as_pull(request.into_inner());
-        let request = pull_request(request, &caller, gate, &self.limits)?;
+        let teller = self.teller(&caller, &request.device_id);
+        let request = pull_request(request, &caller, gate, &self.limits);
+        let request = teller.outcome(request.map_err(CallError::from))?;
         let events = self.watch.clone().follow(request, valid(&caller), now);
-        let messages = events.map(|event| event.map(watch_response).map_err(reported));
+        let messages = events.map(move |event| teller.outcome(event.map(watch_response)));
         Ok(Response::new(Box::pin(messages)))
     }
 

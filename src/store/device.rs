@@ -1,12 +1,14 @@
 //! The installations of an app a user calls from.
 
+use serde::{Deserialize, Serialize};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use uuid::Uuid;
 
 use super::Store;
-use super::columns::{millis, optional_millis, parsed, system_time, unexpected};
+use super::columns::{millis, optional_millis, ordinal, parsed, system_time, unexpected};
 use super::erasure::REGISTRY_LOCK;
-use super::session::Behalf;
+use super::session::{Behalf, Session};
 use crate::domain::clock::Millis;
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::version::Revision;
@@ -14,6 +16,8 @@ use crate::error::Fault;
 
 const RECORD_SEEN: &str = include_str!("sql/record_seen.sql");
 const SHARE_REGISTRY: &str = include_str!("sql/share_registry.sql");
+const LOCK_DEVICES: &str = include_str!("sql/lock_devices.sql");
+const RECORD_ERRORS: &str = include_str!("sql/record_errors.sql");
 const READ_DEVICES: &str = include_str!("sql/read_devices.sql");
 const COUNT_WAITING: &str = include_str!("sql/count_waiting.sql");
 
@@ -46,6 +50,36 @@ pub struct Seen {
     pub pulled: Option<Revision>,
 }
 
+/// Different errors of a device that are kept: the latest.
+pub const ERRORS_KEPT: usize = 5;
+
+/// An error a device was told of, as the registry keeps it. Times in milliseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// When it was last told.
+    pub time: i64,
+    /// When it was first told.
+    pub first_time: i64,
+    /// How often.
+    pub count: i64,
+    /// The code of an item's error, or the reason a call was refused for.
+    pub code: String,
+    /// What it was told. Nothing of what was sent.
+    pub message: String,
+    /// The type of the entity it was about; `None`: the whole call.
+    pub entity_type: Option<String>,
+    /// The entity it was about.
+    pub entity_id: Option<Uuid>,
+}
+
+impl LastError {
+    /// Whether both are the same, told again.
+    pub fn is_like(&self, other: &Self) -> bool {
+        (&self.code, &self.entity_type, self.entity_id)
+            == (&other.code, &other.entity_type, other.entity_id)
+    }
+}
+
 /// A device as the registry knows it.
 #[derive(Debug)]
 pub struct KnownDevice {
@@ -72,9 +106,17 @@ pub struct Waiting {
 
 impl Store {
     /// Remembers that devices were here; each device once. Of a user who has so many, no new ones; of a
-    /// deleted account, none.
-    pub async fn record_seen(&self, seen: &[Seen], devices_max: usize) -> Result<(), Fault> {
-        let pulled = |seen: &Seen| seen.pulled.map(Revision::number);
+    /// deleted account, none. Those that somebody else was writing are left, and returned.
+    pub async fn record_seen(&self, seen: &[Seen], devices_max: usize) -> Result<Vec<Seen>, Fault> {
+        let session = self.session().await?;
+        let registry: [&(dyn ToSql + Sync); 1] = [&REGISTRY_LOCK];
+        let share = (SHARE_REGISTRY, registry.as_slice());
+        session.start(Behalf::Keeper, [share]).await?;
+        let devices = seen.iter().map(|seen| (&seen.scope, &seen.device));
+        let busy = lock_devices(&session, devices).await?;
+        let (left, seen): (Vec<_>, Vec<_>) = seen.iter().zip(busy).partition(|(_, busy)| *busy);
+        let seen: Vec<&Seen> = seen.into_iter().map(|(seen, _)| seen).collect();
+        let pulled = |seen: &&Seen| seen.pulled.map(Revision::number);
         let devices_max = i64::try_from(devices_max).unwrap_or(i64::MAX);
         let parameters: [&(dyn ToSql + Sync); 5] = [
             &seen
@@ -92,11 +134,36 @@ impl Store {
             &seen.iter().map(pulled).collect::<Vec<_>>(),
             &devices_max,
         ];
-        let session = self.session().await?;
-        let registry: [&(dyn ToSql + Sync); 1] = [&REGISTRY_LOCK];
-        let share = (SHARE_REGISTRY, registry.as_slice());
-        session.start(Behalf::Keeper, [share]).await?;
         session.execute(RECORD_SEEN, &parameters).await?;
+        session.commit().await?;
+        Ok(left.into_iter().map(|(seen, _)| seen.clone()).collect())
+    }
+
+    /// Adds to the last errors of devices, each device once: the latest [`ERRORS_KEPT`] of each stay. Devices that
+    /// are not known, or that somebody else is writing, are left out.
+    pub async fn record_errors(
+        &self,
+        errors: &[((Scope, DeviceId), Vec<LastError>)],
+    ) -> Result<(), Fault> {
+        if errors.is_empty() {
+            return Ok(());
+        }
+        let session = self.session().await?;
+        session.start(Behalf::Keeper, []).await?;
+        let devices = errors.iter().map(|((scope, device), _)| (scope, device));
+        let busy = lock_devices(&session, devices).await?;
+        let free = || errors.iter().zip(&busy).filter(|(_, busy)| !**busy);
+        let lists: Result<Vec<String>, _> = free()
+            .map(|((_, errors), _)| serde_json::to_string(errors))
+            .collect();
+        let lists = lists.map_err(|error| Fault::Defect("errors".into(), Some(error.into())))?;
+        let scopes: Vec<&str> = free().map(|(((scope, _), _), _)| scope.as_str()).collect();
+        let devices: Vec<&str> = free()
+            .map(|(((_, device), _), _)| device.as_str())
+            .collect();
+        let parameters: [&(dyn ToSql + Sync); 4] =
+            [&scopes, &devices, &lists, &(ERRORS_KEPT as i64)];
+        session.execute(RECORD_ERRORS, &parameters).await?;
         session.commit().await
     }
 
@@ -124,6 +191,22 @@ impl Store {
             open_conflicts: row.try_get("open_conflicts")?,
         })
     }
+}
+
+/// Locks devices until the transaction ends: of each whether somebody else has locked it.
+async fn lock_devices<'a>(
+    session: &Session,
+    devices: impl Iterator<Item = (&'a Scope, &'a DeviceId)>,
+) -> Result<Vec<bool>, Fault> {
+    let (scopes, devices): (Vec<&str>, Vec<&str>) = devices
+        .map(|(scope, device)| (scope.as_str(), device.as_str()))
+        .unzip();
+    let mut busy = vec![false; scopes.len()];
+    for row in session.query(LOCK_DEVICES, &[&scopes, &devices]).await? {
+        let place = busy.get_mut(ordinal(&row)?);
+        *place.ok_or_else(|| unexpected("ordinal"))? = true;
+    }
+    Ok(busy)
 }
 
 pub(super) fn known_device(row: &Row) -> Result<KnownDevice, Fault> {

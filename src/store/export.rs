@@ -13,7 +13,7 @@ use super::columns::{
     version,
 };
 use super::conflict::conflict;
-use super::device::{KnownDevice, known_device};
+use super::device::{KnownDevice, LastError, known_device};
 use super::inbox::{LabelledSide, side};
 use super::session::Parameters;
 use super::standing::subscription;
@@ -97,6 +97,8 @@ pub struct ExportedDevice {
     pub pulled: Option<Revision>,
     /// Its own count of its batches; 0: it does not count.
     pub batches: i64,
+    /// What it was told is wrong, the latest first.
+    pub last_errors: Vec<LastError>,
 }
 
 /// A version of an entity with everything that is known of it.
@@ -303,6 +305,8 @@ fn exported_device(row: &Row) -> Result<ExportedDevice, Fault> {
         first_seen: millis(row, "first_seen_at")?,
         pulled: pulled.map(Revision::new),
         batches: row.try_get("batch_number")?,
+        last_errors: serde_json::from_str(row.try_get("last_errors")?)
+            .map_err(|_| unexpected("last_errors"))?,
     })
 }
 

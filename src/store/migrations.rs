@@ -34,7 +34,7 @@ macro_rules! migration {
 }
 
 /// In the order they are applied.
-const MIGRATIONS: [Migration; 9] = [
+const MIGRATIONS: [Migration; 10] = [
     migration!("0001_entities"),
     migration!("0002_feed"),
     migration!("0003_conflicts"),
@@ -44,6 +44,7 @@ const MIGRATIONS: [Migration; 9] = [
     migration!("0007_metrics"),
     migration!("0008_status"),
     migration!("0009_uncontested"),
+    migration!("0010_last_errors"),
 ];
 
 /// Why the tables could not be brought up to date.

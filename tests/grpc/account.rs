@@ -6,7 +6,7 @@ use std::time::Duration;
 use ironflow_sync::grpc::proto::export_account_response::Record;
 use ironflow_sync::grpc::proto::{
     AccountCounts, Conflict, ConflictKind, ExportedDevice, ExportedLosingSide, ExportedVersion,
-    Resolution, Settlement,
+    LastError, Resolution, Settlement,
 };
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
@@ -43,13 +43,17 @@ type Rows = BTreeMap<String, Vec<String>>;
 
 /// A row to compare: what is nothing is left out.
 fn plain(row: Value) -> String {
+    said(row).to_string()
+}
+
+fn said(row: Value) -> Value {
     let Value::Object(columns) = row else {
         panic!("a row is an object: {row}")
     };
     let nothing = [json!(null), json!(0), json!(""), json!(false)];
     let said = columns.into_iter();
     let said: Map<String, Value> = said.filter(|(_, value)| !nothing.contains(value)).collect();
-    Value::Object(said).to_string()
+    Value::Object(said)
 }
 
 /// What the database has of a user, in every table that has a scope.
@@ -132,7 +136,15 @@ fn of_device(d: &ExportedDevice) -> Value {
         "device_id": d.device_id, "label": d.label, "platform": d.platform, "app_version": d.app_version,
         "pending_count": d.pending_count, "first_seen_at": d.first_seen_time,
         "last_seen_at": d.last_seen_time, "pulled_revision": d.pulled_revision, "revoked_at": d.revoked_time, "batch_number": d.batch_number,
+        "last_errors": d.last_errors.iter().map(of_error).collect::<Vec<_>>(),
     })
+}
+
+fn of_error(e: &LastError) -> Value {
+    said(json!({
+        "code": e.code, "message": e.message, "count": e.count, "first_time": e.first_time, "time": e.last_time,
+        "entity_type": e.entity_type, "entity_id": e.entity_id,
+    }))
 }
 
 fn of_version(v: &ExportedVersion) -> Value {
@@ -230,6 +242,12 @@ async fn an_export_has_every_row_of_its_user_and_no_other() {
     live(&service, "leo").await;
     let pay = "insert into accounts values ('user/mia', 'premium', null, now())";
     sql.batch_execute(pay).await.expect("paid");
+    let told = r#"[
+        {"code": "TOO_LARGE", "message": "data: expected less", "count": 3, "first_time": 1, "time": 7,
+         "entity_type": "workout", "entity_id": "6f1c5a4e-0d5b-4c57-9d0e-3f6f4f3a2b10"},
+        {"code": "CURSOR_RESET", "message": "cursor: start again", "count": 1, "first_time": 5, "time": 5}]"#;
+    let tell = "update devices set last_errors = $1::text::jsonb where scope = 'user/mia' and device_id = 'phone'";
+    assert_eq!(sql.execute(tell, &[&told]).await.expect("told"), 1);
     let revision: i64 = sql
         .query_one("select revision from scopes where scope = 'user/mia'", &[])
         .await

@@ -1,7 +1,8 @@
 //! One user, as the operator sees them.
 
+use ironflow_sync::grpc::proto::ErrorCode::{InvalidData, InvalidItem};
 use ironflow_sync::grpc::proto::Resolution::Applied;
-use ironflow_sync::grpc::proto::{DeviceInfo, SyncRequest};
+use ironflow_sync::grpc::proto::{DeviceInfo, SyncItem, SyncRequest};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -96,6 +97,87 @@ async fn devices_queues_conflicts_and_what_is_paid_for_are_shown_and_nothing_is_
     }
     assert!(!text.contains('\u{1b}'), "{text}");
     assert_eq!(contents(&sql).await, before);
+}
+
+#[tokio::test]
+async fn what_a_device_was_told_is_wrong_is_kept_counted_and_shown() {
+    let mut service = TestService::start().await;
+    let mut phone = service.device("mia", "phone").await;
+    let id = Uuid::new_v4();
+    let answer = phone.sync_one(put(id, 0, &json!({}))).await;
+    assert_eq!(answer.resolution(), Applied);
+    let wrong = put(id, 1, &json!({"title": 7, "name": "hunter2"}));
+    for _ in 0..2 {
+        assert_eq!(
+            phone.sync_one(wrong.clone()).await.error_code(),
+            InvalidData
+        );
+    }
+    let nowhere = SyncItem {
+        entity_type: "hunter2!".to_owned(),
+        ..put(id, 1, &json!({}))
+    };
+    let only_asked = SyncRequest {
+        items: vec![SyncItem {
+            entity_type: "workout".to_owned(),
+            entity_id: "hunter2".to_owned(),
+            ..wrong.clone()
+        }],
+        validate_only: true,
+        ..phone.request()
+    };
+    phone.send(only_asked).await.expect("an answer");
+    let refused_page = phone.pull(phone.page_after("hunter2")).await;
+    refused_page.expect_err("no cursor");
+    assert_eq!(phone.sync_one(nowhere).await.error_code(), InvalidItem);
+    // Of others, and of a device that has nothing yet: no trace.
+    let mut stranger = service.device("mia", "stranger").await;
+    let refused_page = stranger.pull(stranger.page_after("hunter2")).await;
+    refused_page.expect_err("no cursor");
+    service.stop().await.expect("what was gathered is written");
+
+    let shown = object(&service.database, &["user", "show", "mia"]).await;
+    let errors = device(&shown, "phone")["last_errors"].as_array();
+    let errors: Vec<_> = errors
+        .expect("a list")
+        .iter()
+        .map(|error| {
+            [
+                &error["code"],
+                &error["count"],
+                &error["entity_type"],
+                &error["entity_id"],
+            ]
+        })
+        .collect();
+    let null = Value::Null;
+    assert_eq!(
+        errors,
+        [
+            [&json!("INVALID_ITEM"), &json!(1), &null, &null],
+            [&json!("INVALID_REQUEST"), &json!(1), &null, &null],
+            [
+                &json!("INVALID_DATA"),
+                &json!(2),
+                &json!("workout"),
+                &json!(id.to_string())
+            ],
+        ]
+    );
+    assert_eq!(
+        shown["devices"].as_array().map(Vec::len),
+        Some(1),
+        "{shown}"
+    );
+    let text = told(&service.database, &["user", "show", "mia"]).await;
+    assert!(
+        text.contains("cursor: expected one this server gave"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("hunter2"),
+        "nothing of what was sent: {text}"
+    );
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ mod isolation;
 mod logins;
 mod migrations;
 mod plans;
+mod presence;
 mod sql;
 mod statements;
 mod uncontested;

@@ -4,7 +4,7 @@
 -- Rows: one per device, in order.
 select
     device_id, label, platform, app_version, pending_count, first_seen_at, last_seen_at, revoked_at,
-    pulled_revision, batch_number
+    pulled_revision, batch_number, last_errors::text as last_errors
 from devices
 where scope = $1
     and device_id > $2

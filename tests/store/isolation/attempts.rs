@@ -4,7 +4,7 @@ use std::fs;
 
 /// Statements about no scope, or about scopes as such: the keeper and the login itself run them. And one that is a
 /// function, which is tried by itself.
-pub const NOT_OF_A_SCOPE: [&str; 25] = [
+pub const NOT_OF_A_SCOPE: [&str; 27] = [
     "begin_migration",
     "claim_compaction",
     "count_scopes",
@@ -16,6 +16,7 @@ pub const NOT_OF_A_SCOPE: [&str; 25] = [
     "list_scopes",
     "list_sessions",
     "listen",
+    "lock_devices",
     "lock_migrations",
     "measure_conflicts",
     "new_epoch",
@@ -25,6 +26,7 @@ pub const NOT_OF_A_SCOPE: [&str; 25] = [
     "read_migrations",
     "read_revisions",
     "read_server",
+    "record_errors",
     "record_migration",
     "record_seen",
     "remember_erasures",
