@@ -46,6 +46,16 @@ pub async fn tell<B: Lane, M: Lane>(service: &Process, raw: &mut Vec<B>, ours: &
     );
 }
 
+/// Prints what a step costs one of two services beside the other, and the rest of the machine.
+pub async fn compare<L: Lane>(base: (&Process, &mut Vec<L>), measured: (&Process, &mut Vec<L>)) {
+    let base = Cost::of_step(base.0, base.1).await;
+    let measured = Cost::of_step(measured.0, measured.1).await;
+    let case = "  CPU of the service for each";
+    ratio(case, base.service, measured.service, "us", Aim::Told);
+    let case = "  CPU of all else, Postgres, for each";
+    ratio(case, base.all_else, measured.all_else, "us", Aim::Told);
+}
+
 impl Cost {
     async fn of_step<L: Lane>(service: &Process, lanes: &mut Vec<L>) -> Self {
         let used = || [own_us(), service.cpu_us(), machine_us()];

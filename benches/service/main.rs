@@ -36,6 +36,7 @@ use std::time::Duration;
 use bench::Bench;
 use lanes::measured;
 use tikv_jemallocator::Jemalloc;
+use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 /// The allocator of the service, so that nobody compares allocators.
@@ -45,14 +46,19 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 /// The most a run may take.
 const LIMIT: Duration = Duration::from_secs(600);
 
-// One thread: it drives connections, and the machine has other things to do.
-#[tokio::main(flavor = "current_thread")]
-async fn main() {
+fn main() {
     if process::is_plain() {
-        process::serve_plain().await;
+        run(&mut Builder::new_multi_thread(), process::serve_plain());
     } else {
-        timeout(LIMIT, measure()).await.expect("in time");
+        // One thread: it drives connections, and the machine has other things to do.
+        let measured = async { timeout(LIMIT, measure()).await.expect("in time") };
+        run(&mut Builder::new_current_thread(), measured);
     }
+}
+
+fn run(runtime: &mut Builder, work: impl Future<Output = ()>) {
+    let runtime = runtime.enable_all().build().expect("a runtime");
+    runtime.block_on(work);
 }
 
 async fn measure() {

@@ -19,7 +19,7 @@ use crate::support::frames::message;
 use crate::support::service::token;
 use crate::table::{Aim, compared, ratio};
 use crate::turns::{Compared, turn};
-use crate::wire::Wire;
+use crate::wire::{PULL, Wire};
 use crate::workout::workout;
 
 const RAW_PULL: &str = include_str!("raw_pull.sql");
@@ -50,6 +50,38 @@ pub async fn nothing(bench: &Bench) {
     let rates = Compared::rates(turn(600), &mut raw, &mut ours).await;
     compared(&case, &rates, "/s", 1.0, Aim::Least(0.6));
     cpu::tell(&bench.service, &mut raw, &mut ours).await;
+    // What the same clients get from a server that has nobody to ask and nothing to say.
+    let plain = Process::plain();
+    let mut plainly = Vec::new();
+    for _ in 0..connections() {
+        plainly.push(PlainCall::to(&plain).await);
+    }
+    let rates = Compared::rates(turn(600), &mut raw, &mut plainly).await;
+    let case = "a call tonic answers at once, beside the same";
+    compared(case, &rates, "/s", 1.0, Aim::Told);
+    cpu::tell(&plain, &mut raw, &mut plainly).await;
+}
+
+/// A client of the plain server.
+struct PlainCall {
+    wire: Wire,
+    request: Vec<u8>,
+}
+
+impl PlainCall {
+    async fn to(plain: &Process) -> Self {
+        Self {
+            wire: Wire::connect(&plain.address, "/grpc.health.v1.Health/Check", "none").await,
+            request: message(false, &[]),
+        }
+    }
+}
+
+impl Lane for PlainCall {
+    async fn step(&mut self) {
+        let answer = self.wire.call(&self.request).await;
+        assert!(!answer.is_empty(), "it serves");
+    }
 }
 
 async fn lanes(
@@ -96,7 +128,7 @@ pub struct ServicePull {
 impl ServicePull {
     /// A device that asks for a page of what follows the first `after` entities.
     pub async fn after(service: &Process, user: &str, after: usize, page: usize) -> Self {
-        let mut wire = Wire::connect(&service.address, "Pull", &token(user)).await;
+        let mut wire = Wire::connect(&service.address, PULL, &token(user)).await;
         let (mut cursor, mut passed) = (String::new(), 0);
         while passed < after {
             let size = (after - passed).min(PAGE_ENTITIES_MAX);
@@ -199,7 +231,7 @@ struct ServiceSync {
 
 impl ServiceSync {
     async fn new(service: &Process, user: &str, entities: usize) -> Self {
-        let wire = Wire::connect(&service.address, "Pull", &token(user)).await;
+        let wire = Wire::connect(&service.address, PULL, &token(user)).await;
         Self { wire, entities }
     }
 }

@@ -11,12 +11,14 @@ use hdrhistogram::Histogram;
 use ironflow_sync::grpc::proto::watch_response::Event;
 use ironflow_sync::grpc::proto::{Resolution, SyncItem, SyncRequest, WatchResponse};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tonic::Streaming;
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use uuid::Uuid;
 
 use crate::bench::{Bench, ITEM_BYTES, random_id};
+use crate::cpu;
 use crate::lanes::{Lane, measured};
 use crate::latency::{at, open_loop};
 use crate::process::Process;
@@ -76,12 +78,21 @@ pub async fn watch(bench: &Bench) {
         Aim::Told,
     );
 
+    let length = Duration::from_secs(if measured() { 15 } else { 1 });
+    let before_us = service.cpu_us();
+    sleep(length).await;
+    let taken_us = service.cpu_us() - before_us;
+    let percent = taken_us / length.as_micros() as f64 * 100.0;
+    let case = format!("what {many} idle watchers take of a core");
+    figure(&case, percent, "%", Aim::Told);
+
     let mut base = devices(bench, &bench.service, connections(), 1).await;
     let mut beside = devices(bench, &service, connections(), 1).await;
     bench.settle().await;
     let rates = Compared::rates(turn(1_000), &mut base, &mut beside).await;
     let case = format!("push rate with {many} watchers against none");
     compared(&case, &rates, "/s", 1.0, Aim::Least(0.97));
+    cpu::compare((&bench.service, &mut base), (&service, &mut beside)).await;
     drop(watchers);
 
     let plain_kib = plain_stream_kib().await;

@@ -35,6 +35,10 @@ const MESSAGE_HEADER_BYTES: usize = 5;
 const WINDOW_BYTES: i64 = 65_535;
 const WINDOW_BYTES_MAX: u32 = 0x7fff_ffff;
 
+/// The methods of the service, by their paths.
+const SYNC: &str = "/ironflow.sync.v1.SyncService/Sync";
+pub const PULL: &str = "/ironflow.sync.v1.SyncService/Pull";
+
 /// A connection that calls one method with one token.
 pub struct Wire {
     socket: TcpStream,
@@ -57,16 +61,15 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Connects to an address and port; calls go to a method of the sync service.
-    pub async fn connect(address: &str, method: &str, token: &str) -> Self {
+    /// Connects to an address and port; calls go to one method of a service, named like `SYNC`.
+    pub async fn connect(address: &str, path: &str, token: &str) -> Self {
         let mut socket = TcpStream::connect(address).await.expect("it listens");
         socket.set_nodelay(true).expect("a socket");
         let mut first = opening(WINDOW_BYTES_MAX);
         first.extend(may_send(WINDOW_BYTES_MAX - WINDOW_BYTES as u32));
         socket.write_all(&first).await.expect("taken");
-        let path = format!("/ironflow.sync.v1.SyncService/{method}");
         let (first_headers, next_headers) = packed_headers(&[
-            (":path", &path),
+            (":path", path),
             (":authority", address),
             ("te", "trailers"),
             ("content-type", "application/grpc"),
@@ -91,7 +94,7 @@ impl Wire {
 
     /// A connection that pushes.
     pub async fn pushing(address: &str, token: &str) -> Self {
-        Self::connect(address, "Sync", token).await
+        Self::connect(address, SYNC, token).await
     }
 
     /// Calls with a message that is framed already, and returns the answer's message.
