@@ -113,10 +113,12 @@ impl Presence {
         seen.sort_by(|a, b| in_order((&a.scope, &a.device), (&b.scope, &b.device)));
         for chunk in seen.chunks(WRITE_CHUNK) {
             let left = store.record_seen(chunk, self.account_devices_max).await?;
-            for seen in left {
-                // Unless it was here again.
-                let place = (seen.scope.clone(), seen.device.clone());
-                self.lock().seen.entry(place).or_insert(seen);
+            for left in left {
+                // It may have been here again.
+                let mut gathered = self.lock();
+                let place = (left.scope.clone(), left.device.clone());
+                let known = gathered.seen.entry(place).or_insert_with(|| left.clone());
+                known.pulled = known.pulled.or(left.pulled);
             }
         }
         Ok(())

@@ -77,7 +77,7 @@ pub struct Sync {
 
 impl Sync {
     fn teller(&self, caller: &Caller, device: &str) -> Teller {
-        Teller::new(&self.presence, caller, device, now)
+        Teller::new(&self.presence, caller, device)
     }
 }
 

@@ -2,11 +2,11 @@
 
 use tonic::Status;
 
+use super::edge::now;
 use super::fields::device_id;
 use super::proto::{SyncResult, SyncStatus};
 use super::status::{kind, reported};
 use crate::auth::Caller;
-use crate::domain::clock::Millis;
 use crate::domain::entity::EntityType;
 use crate::domain::item::uuid;
 use crate::domain::scope::{DeviceId, Scope};
@@ -20,22 +20,15 @@ pub(super) struct Teller {
     scope: Scope,
     /// `None`: it did not say which it is.
     device: Option<DeviceId>,
-    clock: fn() -> Millis,
 }
 
 impl Teller {
     /// Tells the device that a request names.
-    pub(super) fn new(
-        presence: &Presence,
-        caller: &Caller,
-        device: &str,
-        clock: fn() -> Millis,
-    ) -> Self {
+    pub(super) fn new(presence: &Presence, caller: &Caller, device: &str) -> Self {
         Self {
             presence: presence.clone(),
             scope: Scope::of(&caller.user),
             device: device_id(device).ok(),
-            clock,
         }
     }
 
@@ -72,7 +65,7 @@ impl Teller {
         let Some(device) = &self.device else {
             return;
         };
-        let now = (self.clock)().0;
+        let now = now().0;
         let errors = errors.into_iter().map(|(code, message, entity)| {
             let (entity_type, entity_id) = entity.unzip();
             LastError {
