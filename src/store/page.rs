@@ -114,46 +114,77 @@ impl Store {
         let who: [&(dyn ToSql + Sync); 2] = [&scope, &device];
         // The page first: whoever has read past a revocation sees it. The other way round one in between
         // would be passed over, and its stream go on.
-        let questions = [
-            (READ_PAGE, parameters.as_slice()),
-            (READ_STANDING, who.as_slice()),
-        ];
+        let page = (READ_PAGE, parameters.as_slice());
+        let stands = (READ_STANDING, who.as_slice());
         let session = self.session().await?;
-        let [rows, who] = session.ask(reader.scope, questions).await?;
+        let read = session.ask_along(reader.scope, page, told, stands);
+        let (told, who) = read.await?;
         let who = who.first().ok_or_else(|| unexpected("revoked_at"))?;
-        page(&rows, lanes.len(), limits, standing(who)?)
+        page_read(told, lanes.len(), limits, standing(who)?)
     }
 }
 
-fn page(
-    rows: &[Row],
+/// What a row tells of.
+enum Told {
+    /// An entity and its place in the page: which lane, and where in it.
+    Entity((usize, Option<i64>), Entity),
+    /// A lane.
+    Lane(LaneTold),
+}
+
+/// What the row of a lane tells, of all lanes too.
+struct LaneTold {
+    ordinal: usize,
+    epoch: Uuid,
+    looked_at: i64,
+    passed: i64,
+    read: LaneRead,
+}
+
+fn told(row: Row) -> Result<Told, Fault> {
+    let row = &row;
+    let ordinal = ordinal(row)?;
+    let last: Option<i64> = row.try_get("revision")?;
+    let id: Option<Uuid> = row.try_get("entity_id")?;
+    if id.is_some() {
+        return Ok(Told::Entity((ordinal, last), entity(row)?));
+    }
+    Ok(Told::Lane(LaneTold {
+        ordinal,
+        epoch: row.try_get("epoch")?,
+        looked_at: row.try_get("looked_at")?,
+        passed: row.try_get("passed")?,
+        read: LaneRead {
+            head: revision(row, "head")?,
+            entities: row.try_get("entities")?,
+            open_conflicts: row.try_get("open_conflicts")?,
+            inbox_revision: revision(row, "inbox_revision")?,
+            last: last.map(Revision::new),
+        },
+    }))
+}
+
+fn page_read(
+    told: Vec<Told>,
     lanes: usize,
     limits: PageLimits,
     standing: Standing,
 ) -> Result<PageRead, Fault> {
     let mut epoch = None;
     let mut read = vec![None; lanes];
-    let mut entities = Vec::with_capacity(rows.len());
+    let mut entities = Vec::with_capacity(told.len());
     let (mut looked_at, mut passed) = (0, 0);
-    for row in rows {
-        let ordinal = ordinal(row)?;
-        let last: Option<i64> = row.try_get("revision")?;
-        let id: Option<Uuid> = row.try_get("entity_id")?;
-        if id.is_some() {
-            entities.push(((ordinal, last), entity(row)?));
-            continue;
+    for told in told {
+        match told {
+            Told::Entity(place, entity) => entities.push((place, entity)),
+            Told::Lane(lane) => {
+                epoch = Some(lane.epoch);
+                looked_at = lane.looked_at;
+                passed += lane.passed;
+                let place = read.get_mut(lane.ordinal);
+                *place.ok_or_else(|| unexpected("ordinal"))? = Some(lane.read);
+            }
         }
-        epoch = Some(row.try_get("epoch")?);
-        looked_at = row.try_get("looked_at")?;
-        passed += row.try_get::<_, i64>("passed")?;
-        let place = read.get_mut(ordinal);
-        *place.ok_or_else(|| unexpected("ordinal"))? = Some(LaneRead {
-            head: revision(row, "head")?,
-            entities: row.try_get("entities")?,
-            open_conflicts: row.try_get("open_conflicts")?,
-            inbox_revision: revision(row, "inbox_revision")?,
-            last: last.map(Revision::new),
-        });
     }
     entities.sort_by_key(|(place, _)| *place);
     let lanes: Option<Vec<LaneRead>> = read.into_iter().collect();

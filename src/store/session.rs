@@ -5,11 +5,13 @@
 //! confines it ends with the transaction, so a pooled connection carries nothing over.
 
 use std::fmt::Write as _;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use deadpool_postgres::{ClientWrapper, Object};
-use futures_util::future::{try_join_all, try_join3};
+use futures_util::TryStreamExt;
+use futures_util::future::{try_join_all, try_join3, try_join4};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
@@ -113,6 +115,37 @@ impl Session {
         let answers = self.send(&begin, &questions, Some("commit")).await;
         let answers = answers.inspect_err(|_| self.open.store(true, Ordering::Relaxed));
         all(answers?)
+    }
+
+    /// Asks one thing whose rows are taken one by one, while Postgres makes the next, and then another, in a
+    /// transaction of its own that writes nothing. One round trip.
+    pub(super) async fn ask_along<T>(
+        &self,
+        behalf: impl Into<Behalf<'_>>,
+        (first, parameters): Question<'_>,
+        mut take: impl FnMut(Row) -> Result<T, Fault>,
+        (second, then): Question<'_>,
+    ) -> Result<(Vec<T>, Vec<Row>), Fault> {
+        let begin = behalf.into().begin("begin read only");
+        let client = self.client()?;
+        let statements = (self.prepare(first).await?, self.prepare(second).await?);
+        let fault = |error| self.errors.fault(error);
+        let along = async {
+            let rows = client.query_raw(&statements.0, parameters.iter().copied());
+            let mut rows = pin!(rows.await.map_err(fault)?);
+            let mut taken = Vec::new();
+            while let Some(row) = rows.try_next().await.map_err(fault)? {
+                taken.push(take(row)?);
+            }
+            Ok(taken)
+        };
+        let begun = async { client.batch_execute(&begin).await.map_err(fault) };
+        let second = async { client.query(&statements.1, then).await.map_err(fault) };
+        let ended = async { client.batch_execute("commit").await.map_err(fault) };
+        let answers = try_join4(begun, along, second, ended).await;
+        let (_, taken, rows, _) =
+            answers.inspect_err(|_| self.open.store(true, Ordering::Relaxed))?;
+        Ok((taken, rows))
     }
 
     /// Begins a transaction with its first statements, in one round trip. Each sees what was committed while
