@@ -14,7 +14,6 @@ use tokio_util::sync::CancellationToken;
 use troubles::Troubles;
 
 use crate::domain::scope::{DeviceId, Scope};
-use crate::error::Fault;
 use crate::store::Store;
 use crate::store::device::{LastError, Seen};
 
@@ -97,8 +96,15 @@ impl Presence {
             let mut gathered = self.lock();
             (std::mem::take(&mut gathered.seen), gathered.troubles.take())
         };
-        if let Err(fault) = self.write_seen(store, seen.into_values().collect()).await {
-            tracing::warn!(cause = %fault, "devices could not be remembered");
+        let mut seen: Vec<Seen> = seen.into_values().collect();
+        seen.sort_by(|a, b| in_order((&a.scope, &a.device), (&b.scope, &b.device)));
+        for chunk in seen.chunks(WRITE_CHUNK) {
+            match store.record_seen(chunk, self.account_devices_max).await {
+                Ok(left) => self.put_back(left),
+                Err(fault) => {
+                    tracing::warn!(cause = %fault, "devices could not be remembered");
+                }
+            }
         }
         // Behind them: of a device that was not known until now they count, too.
         troubles.sort_by(|((a, a_device), _), ((b, b_device), _)| {
@@ -109,19 +115,14 @@ impl Presence {
         }
     }
 
-    async fn write_seen(&self, store: &Store, mut seen: Vec<Seen>) -> Result<(), Fault> {
-        seen.sort_by(|a, b| in_order((&a.scope, &a.device), (&b.scope, &b.device)));
-        for chunk in seen.chunks(WRITE_CHUNK) {
-            let left = store.record_seen(chunk, self.account_devices_max).await?;
-            for left in left {
-                // It may have been here again.
-                let mut gathered = self.lock();
-                let place = (left.scope.clone(), left.device.clone());
-                let known = gathered.seen.entry(place).or_insert_with(|| left.clone());
-                known.pulled = known.pulled.or(left.pulled);
-            }
+    /// For the next time. They may have been here again meanwhile.
+    fn put_back(&self, left: Vec<Seen>) {
+        let seen_by_now = &mut self.lock().seen;
+        for left in left {
+            let place = (left.scope.clone(), left.device.clone());
+            let known = seen_by_now.entry(place).or_insert_with(|| left.clone());
+            known.pulled = known.pulled.or(left.pulled);
         }
-        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Gathered> {
