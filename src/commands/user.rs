@@ -55,19 +55,7 @@ struct ShownDevice {
     pulled_revision: Option<i64>,
     revisions_behind: i64,
     batch_number: i64,
-    last_errors: Vec<ShownError>,
-}
-
-/// What a device was told is wrong.
-#[derive(Serialize)]
-struct ShownError {
-    code: String,
-    message: String,
-    count: i64,
-    first_time: i64,
-    last_time: i64,
-    entity_type: Option<String>,
-    entity_id: Option<String>,
+    last_errors: Vec<LastError>,
 }
 
 /// An open conflict of theirs.
@@ -172,19 +160,7 @@ fn shown_device(device: &ExportedDevice, account: &Account) -> ShownDevice {
         pulled_revision: pulled,
         revisions_behind: (account.revision.number() - pulled.unwrap_or_default()).max(0),
         batch_number: device.batches,
-        last_errors: device.last_errors.iter().map(shown_error).collect(),
-    }
-}
-
-fn shown_error(told: &LastError) -> ShownError {
-    ShownError {
-        code: told.code.clone(),
-        message: told.message.clone(),
-        count: told.count,
-        first_time: told.first_time,
-        last_time: told.time,
-        entity_type: told.entity_type.clone(),
-        entity_id: told.entity_id.map(|id| id.to_string()),
+        last_errors: device.last_errors.clone(),
     }
 }
 
@@ -240,7 +216,7 @@ fn text(shown: &Shown) -> String {
     text.push_str(&table(head, &devices));
     let errors = |of: &ShownDevice| {
         let name = device(&of.device_id, of.label.as_deref());
-        let row = move |error: &ShownError| error_row(&name, error);
+        let row = move |error: &LastError| error_row(&name, error);
         of.last_errors.iter().map(row).collect::<Vec<_>>()
     };
     let errors: Vec<[String; 6]> = shown.devices.iter().flat_map(errors).collect();
@@ -274,9 +250,9 @@ fn text(shown: &Shown) -> String {
     text
 }
 
-fn error_row(device: &str, shown: &ShownError) -> [String; 6] {
-    let entity = [shown.entity_type.as_deref(), shown.entity_id.as_deref()];
-    let entity: Vec<&str> = entity.into_iter().flatten().collect();
+fn error_row(device: &str, shown: &LastError) -> [String; 6] {
+    let id = shown.entity_id.map(|id| id.to_string());
+    let entity: Vec<String> = shown.entity_type.iter().cloned().chain(id).collect();
     [
         device.to_owned(),
         rfc3339(Millis(shown.last_time)),

@@ -92,7 +92,7 @@ fn error(told: LastError) -> proto::LastError {
         message: told.message,
         count: told.count,
         first_time: told.first_time,
-        last_time: told.time,
+        last_time: told.last_time,
         entity_type: told.entity_type.unwrap_or_default(),
         entity_id: entity_id.unwrap_or_default(),
     }

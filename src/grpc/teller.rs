@@ -69,7 +69,7 @@ impl Teller {
         let errors = errors.into_iter().map(|(code, message, entity)| {
             let (entity_type, entity_id) = entity.unzip();
             LastError {
-                time: now,
+                last_time: now,
                 first_time: now,
                 count: 1,
                 code: code.to_owned(),

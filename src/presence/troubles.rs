@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn the_latest_are_kept_and_equal_ones_counted() {
         let error = |code: &str, time| LastError {
-            time,
+            last_time: time,
             first_time: time,
             count: 1,
             code: code.to_owned(),
@@ -73,10 +73,10 @@ mod tests {
                 code,
                 count,
                 first_time,
-                time,
+                last_time,
                 ..
             } = known;
-            (code.as_str(), *count, *first_time, *time)
+            (code.as_str(), *count, *first_time, *last_time)
         });
         let expected = [
             ("A", 2, 1, 3),

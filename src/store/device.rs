@@ -53,11 +53,11 @@ pub struct Seen {
 /// Different errors of a device that are kept: the latest.
 pub const ERRORS_KEPT: usize = 5;
 
-/// An error a device was told of, as the registry keeps it. Times in milliseconds since the Unix epoch.
+/// An error a device was told of, as the registry keeps it and commands show it. Times in milliseconds since the Unix epoch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastError {
     /// When it was last told.
-    pub time: i64,
+    pub last_time: i64,
     /// When it was first told.
     pub first_time: i64,
     /// How often.

@@ -142,7 +142,7 @@ fn of_device(d: &ExportedDevice) -> Value {
 
 fn of_error(e: &LastError) -> Value {
     said(json!({
-        "code": e.code, "message": e.message, "count": e.count, "first_time": e.first_time, "time": e.last_time,
+        "code": e.code, "message": e.message, "count": e.count, "first_time": e.first_time, "last_time": e.last_time,
         "entity_type": e.entity_type, "entity_id": e.entity_id,
     }))
 }
@@ -243,9 +243,9 @@ async fn an_export_has_every_row_of_its_user_and_no_other() {
     let pay = "insert into accounts values ('user/mia', 'premium', null, now())";
     sql.batch_execute(pay).await.expect("paid");
     let told = r#"[
-        {"code": "TOO_LARGE", "message": "data: expected less", "count": 3, "first_time": 1, "time": 7,
+        {"code": "TOO_LARGE", "message": "data: expected less", "count": 3, "first_time": 1, "last_time": 7,
          "entity_type": "workout", "entity_id": "6f1c5a4e-0d5b-4c57-9d0e-3f6f4f3a2b10"},
-        {"code": "CURSOR_RESET", "message": "cursor: start again", "count": 1, "first_time": 5, "time": 5}]"#;
+        {"code": "CURSOR_RESET", "message": "cursor: start again", "count": 1, "first_time": 5, "last_time": 5}]"#;
     let tell = "update devices set last_errors = $1::text::jsonb where scope = 'user/mia' and device_id = 'phone'";
     assert_eq!(sql.execute(tell, &[&told]).await.expect("told"), 1);
     let revision: i64 = sql

@@ -60,7 +60,7 @@ async fn a_device_that_somebody_else_is_writing_is_passed_over_and_written_the_n
     pushes.execute(write, &[&"user/mia"]).await.expect("mia's");
     saw(2);
     let error = |count| LastError {
-        time: 5,
+        last_time: 5,
         first_time: 5,
         count,
         code: "TOO_LARGE".to_owned(),

@@ -47,6 +47,11 @@ pub(in crate::domain) fn key() -> impl Strategy<Value = SmolStr> + Clone {
     proptest::sample::select(vec!["a", "b", "c", "~/", "id"]).prop_map(SmolStr::from)
 }
 
+/// A key that fits a pattern.
+pub(in crate::domain) fn name(pattern: &'static str) -> impl Strategy<Value = SmolStr> {
+    pattern.prop_map(SmolStr::from)
+}
+
 /// An id of an element: the number 1 and the text "1" are two.
 pub(in crate::domain) fn id() -> impl Strategy<Value = Json> {
     proptest::sample::select(vec!["1", "2", "3", "\"1\"", "\"x\"", "\"y\""]).prop_map(json)

@@ -5,21 +5,21 @@
 -- Count: one per device; none for those that are not known.
 update devices as known
 set last_errors = (
-    select coalesce(jsonb_agg(jsonb_strip_nulls(to_jsonb(latest)) order by latest.time desc, latest.code), '[]')
+    select coalesce(jsonb_agg(jsonb_strip_nulls(to_jsonb(latest)) order by latest.last_time desc, latest.code), '[]')
     from (
         select
-            max(error.time) as time,
+            max(error.last_time) as last_time,
             min(error.first_time) as first_time,
             sum(error.count)::bigint as count,
             error.code,
-            (array_agg(error.message order by error.time desc))[1] as message,
+            (array_agg(error.message order by error.last_time desc))[1] as message,
             error.entity_type,
             error.entity_id
         from jsonb_to_recordset(seen.errors::jsonb || known.last_errors) as error (
-            time bigint, first_time bigint, count bigint, code text, message text, entity_type text, entity_id uuid
+            last_time bigint, first_time bigint, count bigint, code text, message text, entity_type text, entity_id uuid
         )
         group by error.code, error.entity_type, error.entity_id
-        order by max(error.time) desc, error.code
+        order by max(error.last_time) desc, error.code
         limit $4::bigint
     ) as latest
 )

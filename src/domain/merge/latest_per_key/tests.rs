@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use smol_str::format_smolstr;
 
 use super::*;
-use crate::domain::json::testing::{json, leaf, tree};
+use crate::domain::json::testing::{json, leaf, name, tree};
 use crate::domain::merge::testing::{depth, may_be_sent, nothing_is_invented, versions};
 
 fn side(value: &Json, edit_time: i64, clock_offset_ms: i64) -> Side<'_> {
@@ -206,10 +206,6 @@ fn entry() -> impl Strategy<Value = Json> {
         }),
         1 => leaf(),
     ]
-}
-
-fn name(pattern: &'static str) -> impl Strategy<Value = SmolStr> {
-    pattern.prop_map(SmolStr::from)
 }
 
 fn map_of_entries() -> impl Strategy<Value = Members> {

@@ -1,8 +1,7 @@
 use proptest::prelude::*;
-use smol_str::SmolStr;
 
 use super::*;
-use crate::domain::json::testing::{json, number};
+use crate::domain::json::testing::{json, name, number};
 use crate::domain::merge::testing::{
     depth, later, may_be_sent, nothing_is_invented, swapped, versions,
 };
@@ -75,10 +74,6 @@ fn the_larger_number_and_the_keys_of_both_count() {
         let by_server = maximum(None, &client, &server, Later::Server);
         assert_eq!(by_server, json(server_later), "{case}, server later");
     }
-}
-
-fn name(pattern: &'static str) -> impl Strategy<Value = SmolStr> {
-    pattern.prop_map(SmolStr::from)
 }
 
 /// Objects of numbers; a key is a number everywhere or an object everywhere.
