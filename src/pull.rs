@@ -1,9 +1,13 @@
 //! One page of what changed after a cursor.
 
+mod inquiry;
+
 use std::sync::Arc;
 use std::time::Instant;
 
+use inquiry::Inquiry;
 use tokio::sync::OnceCell;
+use tokio_util::task::TaskTracker;
 use tracing::{Instrument, Span, field};
 
 use crate::domain::catalog::Catalog;
@@ -13,7 +17,7 @@ use crate::domain::cursor::{Binding, Cursor, CursorKey};
 use crate::domain::entity::EntityType;
 use crate::domain::page::{CursorProblem, PageEnd, PageQuery, page_end, page_query};
 use crate::domain::scope::{DeviceId, Scope};
-use crate::domain::standing::{BatchNumber, Gate, SubscriptionState, Wanted, admit};
+use crate::domain::standing::{BatchNumber, Gate, Standing, SubscriptionState, Wanted, admit};
 use crate::domain::version::Revision;
 use crate::error::{CallError, Fault, FieldProblem, Refusal};
 use crate::metrics::Metrics;
@@ -22,6 +26,7 @@ use crate::presence::Presence;
 use crate::store::Store;
 use crate::store::device::Seen;
 use crate::store::inbox::InboxStretch;
+use crate::store::news::News;
 use crate::store::page::{Entity, PageLimits, Reader};
 use crate::trace::traced;
 
@@ -85,6 +90,7 @@ pub struct Page {
 #[derive(Clone)]
 pub struct Pull {
     store: Store,
+    inquiry: Inquiry,
     catalog: Arc<Catalog>,
     presence: Presence,
     places: Places,
@@ -94,15 +100,17 @@ pub struct Pull {
 
 impl Pull {
     /// Pages from `store`, read in `places` and counted in `metrics`, to apps that know `catalog`; who
-    /// pulls is told to `presence`.
+    /// pulls is told to `presence`. What is read for several is read on `tasks`.
     pub fn new(
         store: Store,
         catalog: Arc<Catalog>,
         presence: Presence,
         places: Places,
         metrics: Metrics,
+        tasks: TaskTracker,
     ) -> Self {
         Self {
+            inquiry: Inquiry::new(store.clone(), places.clone(), tasks),
             store,
             catalog,
             presence,
@@ -125,19 +133,63 @@ impl Pull {
         ));
         let work = async {
             let begun = Instant::now();
-            let _place = self.places.take_soon(&request.scope, Work::Page).await?;
-            let result = self.page(request, now).await;
-            Span::current().record("duration_ms", begun.elapsed().as_millis() as u64);
-            if let Ok(page) = &result {
-                Span::current()
-                    .record("entities", page.entities.len())
-                    .record("has_more", page.has_more);
-                tracing::info!("page read");
+            if let Some(page) = self.unchanged(request, now).await? {
+                tracing::debug!("nothing new");
+                return Ok(page);
             }
-            result
+            let _place = self.places.take_soon(&request.scope, Work::Page).await?;
+            let page = self.page(request, now).await?;
+            tracing::record_all!(
+                Span::current(),
+                entities = page.entities.len(),
+                has_more = page.has_more,
+                duration_ms = begun.elapsed().as_millis() as u64
+            );
+            tracing::info!("page read");
+            Ok(page)
         };
         let work = async { work.await.inspect_err(CallError::report_fault) };
         work.instrument(span).await
+    }
+
+    /// The page of a device for which there is nothing new, as most that ask find; `None`: there may be something, or
+    /// another reason to read a page. Needs no place: those that ask are asked for together.
+    pub async fn unchanged(
+        &self,
+        request: &PullRequest,
+        now: Millis,
+    ) -> Result<Option<Page>, CallError> {
+        let begun = Instant::now();
+        // The first page asks for the key.
+        let Some(key) = self.cursor_key.get() else {
+            return Ok(None);
+        };
+        let Some(cursor) = decode(&request.cursor, &binding(request), key)? else {
+            return Ok(None);
+        };
+        let schema = self.catalog.schema(request.schema);
+        if request.export || cursor.schema != schema || cursor.backfill.is_some() {
+            return Ok(None);
+        }
+        let reached = [cursor.library.after, cursor.user.after];
+        let news = self.inquiry.ask(&request.scope, &request.device).await?;
+        let still = |news: &News| news.epoch == cursor.epoch && news.reached == reached;
+        let Some(news) = news.filter(still) else {
+            return Ok(None);
+        };
+        let subscription = self.admitted(&news.standing, request, now)?;
+        self.saw(request, Some(cursor.user.after), now);
+        self.metrics.page_read(0, begun.elapsed());
+        Ok(Some(Page {
+            entities: Vec::new(),
+            cursor: request.cursor.clone(),
+            has_more: false,
+            remaining: 0,
+            reached,
+            open_conflicts: news.open_conflicts,
+            inbox: None,
+            subscription,
+        }))
     }
 
     /// Reads one page for a stream, as soon as there is a place for it.
@@ -186,12 +238,7 @@ impl Pull {
         };
         let limits = limits(&query, request.page_size);
         let read = self.store.read_page(&query, reader, limits).await?;
-        let wanted = match request.export {
-            true => Wanted::Export,
-            false => Wanted::Read(request.batches),
-        };
-        let subscription =
-            admit(&read.standing, wanted, &request.gate, now).map_err(Refusal::from)?;
+        let subscription = self.admitted(&read.standing, request, now)?;
         let end = page_end(
             &query,
             &read.lanes,
@@ -230,6 +277,20 @@ impl Pull {
             inbox,
             subscription,
         })
+    }
+
+    /// How the subscription of a device stands that stands like this, if it may read.
+    fn admitted(
+        &self,
+        standing: &Standing,
+        request: &PullRequest,
+        now: Millis,
+    ) -> Result<SubscriptionState, Refusal> {
+        let wanted = match request.export {
+            true => Wanted::Export,
+            false => Wanted::Read(request.batches),
+        };
+        Ok(admit(standing, wanted, &request.gate, now)?)
     }
 
     /// Reads how the conflict inbox has changed, at most [`CONFLICTS_AT_ONCE`] entries in order.

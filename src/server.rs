@@ -108,7 +108,7 @@ pub async fn serve(
     let certificates = service.certificates.take();
     let metrics_listener = service.metrics.take();
     let limits = &config.limits;
-    let pushes = TaskTracker::new();
+    let tasks = TaskTracker::new();
     let stop = CancellationToken::new();
     let feed = Feed::new();
     let presence = Presence::new(limits.account_devices_max);
@@ -134,7 +134,7 @@ pub async fn serve(
         metrics: metrics.clone(),
         places,
         presence: presence.clone(),
-        pushes: pushes.clone(),
+        tasks: tasks.clone(),
         stop: stop.clone(),
     };
     let sync = sync_service(service, config, around);
@@ -217,10 +217,10 @@ pub async fn serve(
     }
     tracing::info!("shutting down");
     stop.cancel();
-    pushes.close();
+    tasks.close();
     let drained = tokio::time::timeout(config.listen.drain_timeout(), async {
         let served = server.await;
-        pushes.wait().await;
+        tasks.wait().await;
         beside.wait().await;
         served
     });
@@ -260,7 +260,7 @@ struct Around {
     metrics: Metrics,
     places: Places,
     presence: Presence,
-    pushes: TaskTracker,
+    tasks: TaskTracker,
     stop: CancellationToken,
 }
 
@@ -294,7 +294,7 @@ fn sync_service(
         metrics,
         places,
         presence,
-        pushes,
+        tasks,
         stop,
     } = around;
     let limits = config.limits.clone();
@@ -306,6 +306,7 @@ fn sync_service(
         presence.clone(),
         places.clone(),
         metrics.clone(),
+        tasks.clone(),
     );
     let rules = PushRules {
         catalog: catalog.clone(),
@@ -315,13 +316,13 @@ fn sync_service(
         account_entities_max: limits.account_entities_max,
     };
     let sync = Sync {
-        erasing: Erasing::new(store.clone(), feed.clone(), pushes.clone()),
+        erasing: Erasing::new(store.clone(), feed.clone(), tasks.clone()),
         push: Push::new(
             store.clone(),
             feed.clone(),
             places.clone(),
             metrics.clone(),
-            pushes,
+            tasks,
             rules,
         ),
         watch: Watch::new(

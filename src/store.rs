@@ -14,6 +14,7 @@ pub mod history;
 pub mod inbox;
 mod library;
 pub mod migrations;
+pub mod news;
 pub mod overview;
 pub mod page;
 pub mod reach;

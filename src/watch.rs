@@ -236,7 +236,16 @@ impl Following {
     /// Reads the next page and moves on behind it.
     async fn read(&mut self) -> Result<(), CallError> {
         let now = self.clock;
-        let page = patiently(|| self.watch.pull.streamed_page(&self.request, now()));
+        let pull = &self.watch.pull;
+        let page = patiently(async || {
+            // Who was away for a moment has missed nothing; who was woken has.
+            if self.pages == 0
+                && let Some(page) = pull.unchanged(&self.request, now()).await?
+            {
+                return Ok(page);
+            }
+            pull.streamed_page(&self.request, now()).await
+        });
         let page = page.await?;
         self.lapses = match page.subscription {
             SubscriptionState::Active { until: Some(at) } => {

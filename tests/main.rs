@@ -3,7 +3,7 @@
 //! - The service as a device sees it: `grpc`, `hostile` (requests made to do harm), `tokens` (who may call), `tls`.
 //! - The program as an operator sees it: `commands`, `demo`, `questions`, `accounts`, `library`, `refusals` (what a
 //!   newcomer is told when something is wrong), `logs`, `metrics`, `spans` (with the feature `otlp`), `containers`.
-//! - What lies below: `store`, `embedded` (the private Postgres).
+//! - What lies below: `store`, `embedded` (the private Postgres); `together` and `unchanged` (what waits is done together).
 //! - Whole histories: `sim` (over the core), `faults` (over the real service, which is broken meanwhile), `killed`.
 //! - What must not be seen or used up: `canaries`, `memory`.
 //! - The house: `architecture`, `docs` (pages held to what they describe), `examples`, `fuzz` (the targets' checks).
@@ -39,3 +39,4 @@ mod support;
 mod tls;
 mod together;
 mod tokens;
+mod unchanged;

@@ -1,5 +1,7 @@
 //! What the log tells of a batch: `sync_attempt`, `sync_conflict`, `sync_success`.
 
+use std::time::Duration;
+
 use tracing::Span;
 
 use crate::domain::answer::{Answer, Verdict};
@@ -22,17 +24,18 @@ pub(super) fn failure(error: &CallError) {
     }
 }
 
-/// A batch is settled: each conflict, and then that it is done, with its counts in the call's span.
-pub(super) fn success(batch: &[Submission], answers: &[Answer]) {
+/// A batch was settled in this time: each conflict, and then that it is done, with its counts in the call's span.
+pub(super) fn success(batch: &[Submission], answers: &[Answer], took: Duration) {
     let count = |kind: fn(&Answer) -> bool| answers.iter().filter(|answer| kind(answer)).count();
-    Span::current()
-        .record("applied", count(|a| matches!(a, Answer::Written { .. })))
-        .record(
-            "unchanged",
-            count(|a| matches!(a, Answer::Unchanged { .. })),
-        )
-        .record("conflicts", count(|a| matches!(a, Answer::Conflict(_))))
-        .record("errors", count(|a| matches!(a, Answer::Rejected(_))));
+    // Recorded one by one they would be written to the log's text of the span as often.
+    tracing::record_all!(
+        Span::current(),
+        applied = count(|a| matches!(a, Answer::Written { .. })),
+        unchanged = count(|a| matches!(a, Answer::Unchanged { .. })),
+        conflicts = count(|a| matches!(a, Answer::Conflict(_))),
+        errors = count(|a| matches!(a, Answer::Rejected(_))),
+        duration_ms = took.as_millis() as u64
+    );
     let conflicts = batch
         .iter()
         .zip(answers)

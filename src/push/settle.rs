@@ -73,18 +73,20 @@ impl Push {
     /// Tells what became of a batch: its caller, the log and the metrics.
     fn answer(&self, waiting: Waiting, settled: Result<Vec<Answer>, CallError>, begun: Instant) {
         let took = begun.elapsed();
-        Span::current().record("duration_ms", took.as_millis() as u64);
         let request = &waiting.request;
         let settled = settled.map(|answers| {
             if !request.validate_only {
                 self.metrics
                     .batch_settled(&request.batch, &answers, request.now, took);
             }
-            report::success(&request.batch, &answers);
+            report::success(&request.batch, &answers, took);
             let mutations = request.batch.iter().map(mutation).collect();
             PushResponse { answers, mutations }
         });
-        let settled = settled.inspect_err(report::failure);
+        let settled = settled.inspect_err(|error| {
+            Span::current().record("duration_ms", took.as_millis() as u64);
+            report::failure(error);
+        });
         // Whoever has hung up does not hear of it.
         drop(waiting.answer.send(settled));
     }

@@ -34,7 +34,7 @@ macro_rules! migration {
 }
 
 /// In the order they are applied.
-const MIGRATIONS: [Migration; 10] = [
+const MIGRATIONS: [Migration; 11] = [
     migration!("0001_entities"),
     migration!("0002_feed"),
     migration!("0003_conflicts"),
@@ -45,6 +45,7 @@ const MIGRATIONS: [Migration; 10] = [
     migration!("0008_status"),
     migration!("0009_uncontested"),
     migration!("0010_last_errors"),
+    migration!("0011_news"),
 ];
 
 /// Why the tables could not be brought up to date.

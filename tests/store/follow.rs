@@ -100,6 +100,7 @@ async fn what_commits_while_nobody_reads_is_there_when_somebody_does() {
         Presence::new(1_000),
         places,
         metrics.clone(),
+        TaskTracker::new(),
     );
     let watch = Watch::new(pull, feed, metrics, LONG, CancellationToken::new());
     let request = PullRequest {

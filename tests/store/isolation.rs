@@ -16,10 +16,11 @@ use tonic::Code;
 use uuid::Uuid;
 
 use attempts::{
-    INSERTS, NOT_OF_A_SCOPE, SEEKING, WRITING, source, without_its_scope, writing_without_its_scope,
+    INSERTS, NOT_OF_A_SCOPE, SEEKING, WRITING, looking_without_its_scope, source,
+    without_its_scope, writing_without_its_scope,
 };
 
-use crate::support::{Device, TestService, delete, put};
+use crate::support::{Device, TestDatabase, TestService, delete, put};
 
 /// A user with rows in every table: an open conflict, a settled one, a deletion, workouts with a time.
 async fn live(service: &TestService, user: &str) {
@@ -289,6 +290,48 @@ async fn the_function_that_writes_at_once_reaches_its_own_scope_and_nothing_else
                 assert_eq!(touched, leaks, "{role}, {count}");
                 sql.batch_execute("rollback").await.expect("ends");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_function_that_looks_for_news_sees_one_scope_after_the_other_and_nothing_else() {
+    let database = TestDatabase::new().await;
+    let sql = database.client().await;
+    let leo = "insert into scopes (scope, revision, entities) values ('user/leo', 999, 9);
+        insert into devices (scope, device_id, pending_count, first_seen_at, last_seen_at, revoked_at)
+            values ('user/leo', 'phone', 0, '2023-01-01', '2023-01-01', '2023-01-01');
+        insert into accounts values ('user/leo', 'premium', null, now());
+        insert into erasures (scope_digest, revision, erased_at) values (sha256('user/leo'), 999, now())";
+    sql.batch_execute(leo).await.expect("leo");
+    let nothing = (0, false, None, false);
+    let all = (999, true, Some("premium".to_owned()), true);
+    for (function, leaks_to_anybody) in
+        [(String::new(), false), (looking_without_its_scope(), true)]
+    {
+        for (role, leaks) in [
+            ("ironflow_sync_service", false),
+            ("current_user", leaks_to_anybody),
+        ] {
+            let begin = match role {
+                "current_user" => format!("begin; {function}"),
+                _ => format!("begin; {function}; set local role {role}"),
+            };
+            sql.batch_execute(&begin).await.expect("begins");
+            let look = "select own_revision, revoked_at is not null, plan, erased
+                from look_for_news('{user/mia,user/leo,user/zoe}', '{phone,phone,phone}')";
+            let rows = sql.query(look, &[]).await.expect("news");
+            let seen: Vec<(i64, bool, Option<String>, bool)> = rows
+                .iter()
+                .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3)))
+                .collect();
+            let others = if leaks { &all } else { &nothing };
+            assert_eq!(
+                seen,
+                [others.clone(), all.clone(), others.clone()],
+                "{role}"
+            );
+            sql.batch_execute("rollback").await.expect("ends");
         }
     }
 }

@@ -139,7 +139,7 @@ fn uses_whole_keys(name: &str, plan: &str) {
 
 /// What a function does is planned where it runs, and told by Postgres as it does.
 #[tokio::test]
-async fn what_is_written_at_once_is_looked_up_by_whole_keys_too() {
+async fn what_functions_look_up_they_look_up_by_whole_keys_too() {
     let database = TestDatabase::new().await;
     let mut config = database.config();
     config.options(SESSION_OPTIONS);
@@ -186,13 +186,16 @@ async fn what_is_written_at_once_is_looked_up_by_whole_keys_too() {
         let row = client.query_one(&write, &[]).await.expect("an answer");
         assert!(row.get::<_, Option<i64>>(0).is_some(), "{count}, {base}");
     }
+    let look = "select from look_for_news('{user/mia}', '{phone}')";
+    client.execute(look, &[]).await.expect("an answer");
     drop(client);
-    let mut told = 0;
+    let mut told = [0; 2];
     while let Some(plan) = plans.recv().await {
-        uses_whole_keys("write_uncontested", &plan);
-        told += usize::from(plan.contains(" on ent"));
+        uses_whole_keys("a function", &plan);
+        told[0] += usize::from(plan.contains(" on ent"));
+        told[1] += usize::from(plan.contains(" on devices device"));
     }
-    assert!(told > 12, "{told} plans were told");
+    assert!(told[0] > 12 && told[1] == 1, "{told:?} plans were told");
 }
 
 #[tokio::test]

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-/// Statements about no scope, or about scopes as such: the keeper and the login itself run them. And one that is a
-/// function, which is tried by itself.
-pub const NOT_OF_A_SCOPE: [&str; 27] = [
+/// Statements about no scope, or about scopes as such: the keeper and the login itself run them. And two that are
+/// functions, which are tried by themselves.
+pub const NOT_OF_A_SCOPE: [&str; 28] = [
     "begin_migration",
     "claim_compaction",
     "count_scopes",
@@ -18,6 +18,7 @@ pub const NOT_OF_A_SCOPE: [&str; 27] = [
     "listen",
     "lock_devices",
     "lock_migrations",
+    "look_for_news",
     "measure_conflicts",
     "new_epoch",
     "notify",
@@ -246,21 +247,43 @@ pub fn without_its_scope(name: &str) -> String {
 
 /// The function that writes batches at once, without a word of whose rows they are.
 pub fn writing_without_its_scope() -> String {
-    let path = format!(
-        "{}/migrations/0009_uncontested.sql",
-        env!("CARGO_MANIFEST_DIR")
-    );
+    function_without(
+        "0009_uncontested",
+        "write_uncontested",
+        &[
+            ("scope = own_scope", "true"),
+            (
+                "scope_digest = sha256(convert_to(own_scope, 'UTF8'))",
+                "false",
+            ),
+        ],
+    )
+}
+
+/// The function that looks for news, likewise.
+pub fn looking_without_its_scope() -> String {
+    function_without(
+        "0011_news",
+        "look_for_news",
+        &[
+            ("scope.scope = own_scope", "scope.scope <> 'library'"),
+            ("device.scope = own_scope", "true"),
+            ("account.scope = own_scope", "true"),
+            (
+                "scope_digest = sha256(convert_to(own_scope, 'UTF8'))",
+                "true",
+            ),
+        ],
+    )
+}
+
+fn function_without(migration: &str, name: &str, scoped: &[(&str, &str)]) -> String {
+    let path = format!("{}/migrations/{migration}.sql", env!("CARGO_MANIFEST_DIR"));
     let sql = fs::read_to_string(path).expect("a migration");
-    let function = sql.split_once("create function write_uncontested");
+    let function = sql.split_once(&format!("create function {name}"));
     let (_, function) = function.expect("the function");
-    let mut function = format!("create or replace function write_uncontested{function}");
-    for (scoped, unscoped) in [
-        ("scope = own_scope", "true"),
-        (
-            "scope_digest = sha256(convert_to(own_scope, 'UTF8'))",
-            "false",
-        ),
-    ] {
+    let mut function = format!("create or replace function {name}{function}");
+    for (scoped, unscoped) in scoped {
         assert!(function.contains(scoped), "{scoped}");
         function = function.replace(scoped, unscoped);
     }
