@@ -68,6 +68,7 @@ pub async fn one_user(bench: &Bench) {
     let rates = Compared::rates(turn(1_000), &mut raw, &mut ours).await;
     let case = format!("one user, {devices} devices pushing 1 item");
     compared(&case, &rates, "/s", 1.0, Aim::Least(3.0));
+    cpu::tell(&bench.service, &mut raw, &mut ours).await;
 }
 
 /// Raw connections and as many devices, each with a user and entities of its own.

@@ -34,7 +34,7 @@ macro_rules! migration {
 }
 
 /// In the order they are applied.
-const MIGRATIONS: [Migration; 11] = [
+const MIGRATIONS: [Migration; 12] = [
     migration!("0001_entities"),
     migration!("0002_feed"),
     migration!("0003_conflicts"),
@@ -46,6 +46,7 @@ const MIGRATIONS: [Migration; 11] = [
     migration!("0009_uncontested"),
     migration!("0010_last_errors"),
     migration!("0011_news"),
+    migration!("0012_batches"),
 ];
 
 /// Why the tables could not be brought up to date.

@@ -262,11 +262,12 @@ async fn the_function_that_writes_at_once_reaches_its_own_scope_and_nothing_else
         });
         let columns: Vec<String> = columns.collect();
         format!(
-            "select write_uncontested(
-                'user/mia', 'phone', now(), array_agg(t), array_agg(id), array_agg(base), array_agg(d),
+            "select write_batches(
+                'user/mia', 100, false, '{{phone}}', array[now()], array[count(*)::integer],
+                '{{null}}', '{{null}}', '{{null}}', '{{null}}', '{{null}}', '{{null}}',
+                array_agg(1), array_agg(t), array_agg(id), array_agg(base), array_agg(d),
                 array_agg(m), array_agg(at), array_agg(o::bigint), array_agg(null::timestamptz),
-                array_agg(r::smallint), array_agg(null::timestamptz), array_agg(null::timestamptz),
-                100, false, null, null, null, null, null, null)
+                array_agg(r::smallint), array_agg(null::timestamptz), array_agg(null::timestamptz))
             from (values {}) as item (t, id, base, d, m, at, o, r)",
             columns.join(", ")
         )

@@ -19,12 +19,12 @@ use serde_json::json;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::support::TestDatabase;
+use crate::support::{TestDatabase, WireCount};
 
 const NOW: i64 = 1_700_000_000_000;
 /// Users who take the long way and the short one, and batches of each.
-const PAIRS: u64 = 20;
-const BATCHES: u64 = 20;
+const PAIRS: u64 = 40;
+const BATCHES: u64 = 15;
 const ENTITIES_MAX: usize = 8;
 
 /// A batch, as two users send it who do all the same.
@@ -45,7 +45,7 @@ fn batch(rng: &mut Rng, number: u64, known: &BTreeMap<Uuid, i32>, before: &[RawI
     for id in ids.into_iter().take(count) {
         let id = Uuid::from_u128(id);
         let current = known.get(&id).copied().unwrap_or_default();
-        let base = match rng.u32(..10) {
+        let base = match rng.u32(..20) {
             0 => current + 1,
             1 => (current - 1).max(0),
             _ => current,
@@ -108,8 +108,6 @@ struct Way {
     scope: Scope,
     context: BatchContext,
     gate: Gate,
-    /// Batches that were written at once.
-    at_once: usize,
 }
 
 impl Way {
@@ -127,7 +125,6 @@ impl Way {
                 copy_bytes_max: 1 << 20,
             },
             gate: Gate::default(),
-            at_once: 0,
         }
     }
 
@@ -151,27 +148,38 @@ impl Way {
             .collect()
     }
 
-    /// Writes a batch at once; `None`: something stands in its way.
-    async fn offer(&mut self, sent: &Sent) -> Option<Vec<Answer>> {
-        let batch = self.submissions(sent);
-        let planned = plan_uncontested(&batch, &self.context)?;
-        let offer = Offer {
-            scope: &self.scope,
-            author: author(sent),
-            gate: &self.gate,
-            planned: &planned,
-            entities_max: ENTITIES_MAX as i64,
-        };
-        let written = self.store.write_uncontested(&[offer]).await;
-        written.expect("an answer")[0]?;
-        Some(planned.answers)
+    /// Writes batches at once, together; `None`: something stands in the way of one.
+    async fn offer(&mut self, sent: &[Sent]) -> Vec<Option<Vec<Answer>>> {
+        let batches: Vec<_> = sent
+            .iter()
+            .map(|sent| (self.submissions(sent), self.context.clone()))
+            .collect();
+        let planned: Vec<_> = batches
+            .iter()
+            .map(|(batch, context)| plan_uncontested(batch, context))
+            .collect();
+        let offers = sent.iter().zip(&planned).filter_map(|(sent, planned)| {
+            Some(Offer {
+                scope: &self.scope,
+                author: author(sent),
+                gate: &self.gate,
+                planned: planned.as_ref()?,
+                entities_max: ENTITIES_MAX as i64,
+            })
+        });
+        let offers: Vec<Offer<'_>> = offers.collect();
+        let written = self.store.write_uncontested(&offers).await;
+        let mut written = written.expect("answers").into_iter();
+        let answers = planned.into_iter().map(|planned| {
+            let planned = planned?;
+            written.next().expect("an answer")?;
+            Some(planned.answers)
+        });
+        answers.collect()
     }
 
-    async fn push(&mut self, sent: &Sent, may_be_at_once: bool) -> Vec<Answer> {
-        if may_be_at_once && let Some(answers) = self.offer(sent).await {
-            self.at_once += 1;
-            return answers;
-        }
+    /// Writes a batch the long way.
+    async fn push(&mut self, sent: &Sent) -> Vec<Answer> {
         let batch = self.submissions(sent);
         let opened = self.store.begin(&self.scope).await.expect("the lock");
         let items: Vec<&Item> = batch
@@ -236,30 +244,69 @@ async fn what_is_written_at_once_is_what_the_long_way_writes() {
     let client = database.client().await;
     let store = database.store();
     let mut rng = Rng::with_seed(7);
-    let mut at_once = 0;
+    let (mut all, mut at_once) = ([0; 4], [0; 4]);
     for pair in 0..PAIRS {
         let mut long = Way::new(&store, &format!("mia-{pair}"));
         let mut short = Way::new(&store, &format!("leo-{pair}"));
         let mut before: Vec<RawItem> = Vec::new();
-        for number in 0..BATCHES {
+        let mut number = 0;
+        while number < BATCHES {
             let known = versions(&client, &long.scope).await;
-            let sent = batch(&mut rng, number, &known, &before);
-            let expected = long.push(&sent, false).await;
-            let answered = short.push(&sent, true).await;
-            let place = format!("{pair}, {number}: {:?}", sent.items);
-            assert_eq!(format!("{answered:?}"), format!("{expected:?}"), "{place}");
+            let together = rng.usize(1..4);
+            let mut devices = ["phone", "tablet", "watch"];
+            rng.shuffle(&mut devices);
+            let sent: Vec<Sent> = devices[..together]
+                .iter()
+                .map(|device| {
+                    number += 1;
+                    let mut sent = batch(&mut rng, number, &known, &before);
+                    // One may have sent two.
+                    if rng.u32(..8) > 0 {
+                        sent.device = DeviceId::new(device).expect("an id");
+                    }
+                    sent
+                })
+                .collect();
+            let written = short.offer(&sent).await;
+            // Those come first that are written at once.
+            let (early, late): (Vec<_>, Vec<_>) = sent
+                .iter()
+                .zip(written)
+                .partition(|(_, answers)| answers.is_some());
+            all[together] += together;
+            at_once[together] += early.len();
+            for (sent, answers) in early.into_iter().chain(late) {
+                let expected = long.push(sent).await;
+                let answered = match answers {
+                    Some(answers) => answers,
+                    None => short.push(sent).await,
+                };
+                let place = format!("{pair}, {number}: {:?}", sent.items);
+                assert_eq!(format!("{answered:?}"), format!("{expected:?}"), "{place}");
+            }
             let written = rows(&client, &short.scope).await;
+            let place = format!("{pair}, {number}");
             assert_eq!(written, rows(&client, &long.scope).await, "{place}");
-            before.extend(sent.items);
+            before.extend(sent.into_iter().flat_map(|sent| sent.items));
         }
-        assert_eq!(long.at_once, 0);
-        at_once += short.at_once;
     }
-    let all = (PAIRS * BATCHES) as usize;
-    assert!(
-        (all / 4..all * 3 / 4).contains(&at_once),
-        "only one way is tried: {at_once}"
-    );
+    for together in 1..4 {
+        let (all, at_once) = (all[together], at_once[together]);
+        assert!(
+            (all / 6..all * 5 / 6).contains(&at_once),
+            "only one way is tried: {at_once} of {all}, {together} at a time"
+        );
+    }
+}
+
+/// A new entity of another device, a little later and not counted.
+fn one_beside() -> Sent {
+    Sent {
+        device: DeviceId::new("tablet").expect("an id"),
+        mark: None,
+        now: Millis(NOW + 5),
+        ..one_more(1)
+    }
 }
 
 /// A new entity.
@@ -285,31 +332,52 @@ fn one_more(number: i64) -> Sent {
 
 #[tokio::test]
 async fn nothing_is_written_at_once_if_anything_speaks_against_it() {
+    check_what_speaks_against(false).await;
+}
+
+#[tokio::test]
+async fn what_speaks_against_one_batch_speaks_against_no_other() {
+    check_what_speaks_against(true).await;
+}
+
+/// With a batch of another device beside it, or alone.
+async fn check_what_speaks_against(beside: bool) {
     let database = TestDatabase::new().await;
     let client = database.client().await;
     let mut mia = Way::new(&database.store(), "mia");
-    assert!(mia.offer(&one_more(1)).await.is_none(), "no scope");
-    mia.push(&one_more(1), false).await;
+    assert!(mia.offer(&[one_more(1)]).await[0].is_none(), "no scope");
+    mia.push(&one_more(1)).await;
+    mia.push(&one_beside()).await;
     let reset = "update scopes set entities = 1, open_conflicts = 0;
-        update devices set revoked_at = null, batch_number = 7;
+        update devices set revoked_at = null;
+        update devices set batch_number = 7 where device_id = 'phone';
         delete from erasures; delete from accounts;";
     let account = |says: &str| format!("insert into accounts values ('user/mia', {says}, now())");
-    for (case, number, source, sql, written) in [
-        ("nothing", 8, Source::Nobody, String::new(), true),
-        ("counted", 7, Source::Nobody, String::new(), false),
-        ("counted before", 6, Source::Nobody, String::new(), false),
+    for (case, number, source, sql, written, other) in [
+        ("nothing", 8, Source::Nobody, String::new(), true, true),
+        ("counted", 7, Source::Nobody, String::new(), false, true),
+        (
+            "counted before",
+            6,
+            Source::Nobody,
+            String::new(),
+            false,
+            true,
+        ),
         (
             "room for one",
             8,
             Source::Nobody,
             "update scopes set revision = 8, entities = 7".to_owned(),
             true,
+            false,
         ),
         (
             "no room",
             8,
             Source::Nobody,
             "update scopes set entities = 8".to_owned(),
+            false,
             false,
         ),
         (
@@ -318,19 +386,22 @@ async fn nothing_is_written_at_once_if_anything_speaks_against_it() {
             Source::Nobody,
             "update scopes set open_conflicts = 1".to_owned(),
             false,
+            false,
         ),
         (
             "revoked",
             8,
             Source::Nobody,
-            "update devices set revoked_at = now()".to_owned(),
+            "update devices set revoked_at = now() where device_id = 'phone'".to_owned(),
             false,
+            true,
         ),
         (
             "erased",
             8,
             Source::Nobody,
             "insert into erasures values (sha256('user/mia'), now(), 1)".to_owned(),
+            false,
             false,
         ),
         (
@@ -339,14 +410,30 @@ async fn nothing_is_written_at_once_if_anything_speaks_against_it() {
             Source::Nobody,
             account("'free', null"),
             true,
+            true,
         ),
-        ("no account", 8, Source::Account, String::new(), false),
-        ("free", 8, Source::Account, account("'free', null"), false),
+        (
+            "no account",
+            8,
+            Source::Account,
+            String::new(),
+            false,
+            false,
+        ),
+        (
+            "free",
+            8,
+            Source::Account,
+            account("'free', null"),
+            false,
+            false,
+        ),
         (
             "lapsed",
             8,
             Source::Account,
             account("'premium', to_timestamp(1700000000)"),
+            false,
             false,
         ),
         (
@@ -355,16 +442,32 @@ async fn nothing_is_written_at_once_if_anything_speaks_against_it() {
             Source::Account,
             account("'premium', to_timestamp(1700000000.001)"),
             true,
+            false,
         ),
-        ("paid", 8, Source::Account, account("'premium', null"), true),
+        (
+            "paid",
+            8,
+            Source::Account,
+            account("'premium', null"),
+            true,
+            true,
+        ),
     ] {
         let stands = format!("{reset} {sql}");
         client.batch_execute(&stands).await.expect(case);
         mia.gate.source = source;
         let before = rows(&client, &mia.scope).await;
-        let answers = mia.offer(&one_more(number)).await;
-        assert_eq!(answers.is_some(), written, "{case}");
-        assert_eq!(rows(&client, &mia.scope).await != before, written, "{case}");
+        let mut sent = vec![one_more(number)];
+        let mut expected = vec![written];
+        if beside {
+            sent.push(one_beside());
+            expected.push(other);
+        }
+        let answers = mia.offer(&sent).await;
+        let is_written: Vec<bool> = answers.iter().map(Option::is_some).collect();
+        assert_eq!(is_written, expected, "{case}");
+        let any = expected.contains(&true);
+        assert_eq!(rows(&client, &mia.scope).await != before, any, "{case}");
     }
 }
 
@@ -375,7 +478,7 @@ async fn a_scope_that_is_locked_keeps_nobody_waiting() {
     let store = database.store();
     let mut users = ["mia", "leo"].map(|user| Way::new(&store, user));
     for user in &mut users {
-        user.push(&one_more(1), false).await;
+        user.push(&one_more(1)).await;
     }
     let held = client.transaction().await.expect("a transaction");
     let lock = "select from scopes where scope = 'user/mia' for no key update";
@@ -408,9 +511,15 @@ async fn many_batches_are_written_in_their_order_and_in_one_transaction() {
     let database = TestDatabase::new().await;
     let client = database.client().await;
     let mut mia = Way::new(&database.store(), "mia");
-    mia.push(&one_more(1), false).await;
+    mia.push(&one_more(1)).await;
+    mia.push(&one_beside()).await;
     // They are counted: one that came before its turn would have the others refused.
-    let sent: Vec<Sent> = (2..=65).map(one_more).collect();
+    let sent = (2..=63).map(|number| match number {
+        // Written together with the one before it.
+        3 | 4 | 40 => one_beside(),
+        _ => one_more(number),
+    });
+    let sent: Vec<Sent> = sent.collect();
     let batches: Vec<_> = sent.iter().map(|sent| mia.submissions(sent)).collect();
     let planned = batches
         .iter()
@@ -425,11 +534,63 @@ async fn many_batches_are_written_in_their_order_and_in_one_transaction() {
     });
     let offers: Vec<Offer<'_>> = offers.collect();
     let written = mia.store.write_uncontested(&offers).await.expect("answers");
-    let expected: Vec<_> = (2..=65)
+    let expected: Vec<_> = (3..=64)
         .map(|revision| Some(Revision::new(revision)))
         .collect();
     assert_eq!(written, expected);
     let transactions = "select count(distinct xmin::text) from entities";
     let transactions = client.query_one(transactions, &[]).await.expect("a count");
-    assert_eq!(transactions.get::<_, i64>(0), 2, "mia's first is the other");
+    assert_eq!(transactions.get::<_, i64>(0), 3, "two came before");
+}
+
+#[tokio::test]
+async fn batches_that_have_nothing_to_do_with_each_other_are_one_call() {
+    let database = TestDatabase::new().await;
+    let wire = WireCount::before(&database.config()).await;
+    let store = Store::new(wire.config(), 1).expect("a pool");
+    let mut mia = Way::new(&store, "mia");
+    let sent = |device: &str, id: u128, entity_type: &str| {
+        let mut sent = one_more(1);
+        let item = &mut sent.items[0];
+        item.entity_id = Uuid::from_u128(id).to_string();
+        item.entity_type = entity_type.to_owned();
+        item.data = json!({"date": NOW}).to_string().into_bytes();
+        sent.mark = None;
+        sent.device = DeviceId::new(device).expect("an id");
+        sent
+    };
+    let [log, workout] = ["exercise_log", "workout"];
+    for (case, batches, calls) in [
+        ("one", vec![("phone", 1, log)], 1),
+        (
+            "of three devices",
+            vec![("phone", 1, log), ("tablet", 2, log), ("watch", 3, workout)],
+            1,
+        ),
+        (
+            "two of one device",
+            vec![("phone", 1, log), ("phone", 2, log), ("tablet", 3, log)],
+            2,
+        ),
+        (
+            "two of one entity",
+            vec![("phone", 1, log), ("tablet", 2, log), ("watch", 2, log)],
+            2,
+        ),
+        (
+            "two that may be each other's neighbours",
+            vec![("phone", 1, workout), ("tablet", 2, workout)],
+            2,
+        ),
+    ] {
+        let sent: Vec<Sent> = batches
+            .into_iter()
+            .map(|(device, id, entity_type)| sent(device, id, entity_type))
+            .collect();
+        // Once for the statement to be prepared. There is no scope, so nothing is written.
+        mia.offer(&sent).await;
+        wire.take();
+        mia.offer(&sent).await;
+        assert_eq!(wire.take(), 2 + calls, "{case}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Batches that nothing stands in the way of, which most are: every item is based on the current version.
 //!
 //! They are planned before anything is read, as if the store held what their items were based on. Whether it
-//! does is asked by what writes (`migrations/0009_uncontested.sql`), which writes all of it or
+//! does is asked by what writes (`migrations/0012_batches.sql`), which writes all of it or
 //! nothing; then the batch is read and planned as any other.
 
 use std::collections::HashSet;

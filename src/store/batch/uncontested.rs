@@ -1,6 +1,6 @@
-//! Writing what nothing stands in the way of: batches of any scopes in one transaction.
+//! Writing what nothing stands in the way of: batches of any scopes in one transaction, those of one scope together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::SystemTime;
 
 use tokio_postgres::types::ToSql;
@@ -19,7 +19,7 @@ use crate::domain::standing::{Gate, Source};
 use crate::domain::version::{Revision, Version};
 use crate::error::Fault;
 
-const WRITE_UNCONTESTED: &str = include_str!("../sql/write_uncontested.sql");
+const WRITE_BATCHES: &str = include_str!("../sql/write_batches.sql");
 
 /// A batch that is written if nothing stands in its way.
 pub struct Offer<'a> {
@@ -35,6 +35,12 @@ pub struct Offer<'a> {
     pub entities_max: i64,
 }
 
+impl Offer<'_> {
+    fn must_be_paid(&self) -> bool {
+        self.gate.source == Source::Account
+    }
+}
+
 impl Store {
     /// Writes batches one after the other, each seeing what the ones before it did, in one transaction and one
     /// round trip: for each the scope's revision with it, or `None`: something stands in its way, and nothing
@@ -46,28 +52,87 @@ impl Store {
         if offers.is_empty() {
             return Ok(Vec::new());
         }
-        let columns: Vec<Columns<'_>> = offers.iter().map(Columns::of).collect();
+        let calls = apart(offers);
+        let columns: Vec<Columns<'_>> = calls.iter().map(|call| Columns::of(call)).collect();
         let parameters: Vec<_> = columns.iter().map(Columns::all).collect();
         let parameters = parameters.iter();
         let questions: Vec<Question<'_>> = parameters
-            .map(|all| (WRITE_UNCONTESTED, all.as_slice()))
+            .map(|all| (WRITE_BATCHES, all.as_slice()))
             .collect();
         let session = self.session().await?;
         let answers = session.tell(Behalf::Each, &questions).await?;
-        let answers = offers.iter().zip(answers).map(|(offer, rows)| {
-            let row = rows.first().ok_or_else(|| unexpected("revision"))?;
-            let before: Option<i64> = row.try_get("revision")?;
-            Ok(before.map(|before| Revision::new(before).after(offer.planned.writes.len())))
-        });
-        answers.collect()
+        let mut written = Vec::with_capacity(offers.len());
+        for (call, rows) in calls.iter().zip(answers) {
+            let row = rows.first().ok_or_else(|| unexpected("revisions"))?;
+            let before: Vec<Option<i64>> = row.try_get("revisions")?;
+            if before.len() != call.len() {
+                return Err(unexpected("revisions"));
+            }
+            let after = |(offer, before): (&Offer<'_>, Option<i64>)| {
+                before.map(|before| Revision::new(before).after(offer.planned.writes.len()))
+            };
+            written.extend(call.iter().zip(before).map(after));
+        }
+        Ok(written)
     }
 }
 
-/// The entities of an offer as columns, the way `unnest` takes them, and what is said once.
+/// Offers in calls of the function, which takes batches that have nothing to do with each other: of one scope, each of
+/// another device, no entity in two of them, and one at most with something that may have neighbours. What has to do
+/// with one before it is in a later call.
+fn apart<'a, 'b>(offers: &'b [Offer<'a>]) -> Vec<&'b [Offer<'a>]> {
+    let mut calls = Vec::new();
+    let mut rest = offers;
+    while !rest.is_empty() {
+        let (call, others) = rest.split_at(alike(rest));
+        calls.push(call);
+        rest = others;
+    }
+    calls
+}
+
+/// How many of the offers fit into one call, from the first on.
+fn alike(offers: &[Offer<'_>]) -> usize {
+    fn said_once<'a>(offer: &Offer<'a>) -> (&'a Scope, bool, i64) {
+        (offer.scope, offer.must_be_paid(), offer.entities_max)
+    }
+    let first = offers.first().map(said_once);
+    let (mut devices, mut keys) = (HashSet::new(), HashSet::new());
+    let mut with_newcomers = 0;
+    let mut count = 0;
+    for offer in offers {
+        with_newcomers += usize::from(!offer.planned.newcomers.is_empty());
+        let fits = Some(said_once(offer)) == first
+            && with_newcomers <= 1
+            && devices.insert(offer.author.device)
+            && offer
+                .planned
+                .writes
+                .iter()
+                .all(|write| keys.insert(&write.key));
+        if !fits {
+            break;
+        }
+        count += 1;
+    }
+    count
+}
+
+/// Batches of a call as columns, the way `unnest` takes them, and their entities likewise, and what is said once.
 struct Columns<'a> {
     scope: &'a str,
-    device: &'a str,
-    now: SystemTime,
+    entities_max: i64,
+    must_be_paid: bool,
+    device: Vec<&'a str>,
+    now: Vec<SystemTime>,
+    end: Vec<i32>,
+    label: Vec<Option<&'a str>>,
+    platform: Vec<Option<&'a str>>,
+    app_version: Vec<Option<&'a str>>,
+    pending_count: Vec<Option<i32>>,
+    batch_number: Vec<Option<i64>>,
+    batch_digest: Vec<Option<Uuid>>,
+    batch: Vec<i32>,
     entity_type: Vec<&'a str>,
     entity_id: Vec<Uuid>,
     base: Vec<i32>,
@@ -79,29 +144,26 @@ struct Columns<'a> {
     rule: Vec<Option<i16>>,
     from: Vec<Option<SystemTime>>,
     until: Vec<Option<SystemTime>>,
-    entities_max: i64,
-    must_be_paid: bool,
-    label: Option<&'a str>,
-    platform: Option<&'a str>,
-    app_version: Option<&'a str>,
-    pending_count: Option<i32>,
-    batch_number: Option<i64>,
-    batch_digest: Option<Uuid>,
 }
 
 impl<'a> Columns<'a> {
-    fn of(offer: &'a Offer<'a>) -> Self {
-        let Author {
-            device,
-            info,
-            now,
-            mark,
-            devices_max: _, // the device of an offer is known already
-        } = &offer.author;
+    /// Of offers that fit into one call: at least one.
+    fn of(offers: &'a [Offer<'a>]) -> Self {
+        let first = offers.first();
         let mut columns = Self {
-            scope: offer.scope.as_str(),
-            device: device.as_str(),
-            now: system_time(*now),
+            scope: first.map_or("", |offer| offer.scope.as_str()),
+            entities_max: first.map_or(0, |offer| offer.entities_max),
+            must_be_paid: first.is_some_and(Offer::must_be_paid),
+            device: Vec::new(),
+            now: Vec::new(),
+            end: Vec::new(),
+            label: Vec::new(),
+            platform: Vec::new(),
+            app_version: Vec::new(),
+            pending_count: Vec::new(),
+            batch_number: Vec::new(),
+            batch_digest: Vec::new(),
+            batch: Vec::new(),
             entity_type: Vec::new(),
             entity_id: Vec::new(),
             base: Vec::new(),
@@ -113,15 +175,30 @@ impl<'a> Columns<'a> {
             rule: Vec::new(),
             from: Vec::new(),
             until: Vec::new(),
-            entities_max: offer.entities_max,
-            must_be_paid: offer.gate.source == Source::Account,
-            label: info.label.as_deref(),
-            platform: info.platform.as_deref(),
-            app_version: info.app_version.as_deref(),
-            pending_count: info.pending_count,
-            batch_number: mark.map(|mark| mark.number.number()),
-            batch_digest: mark.map(|mark| mark.digest),
         };
+        for offer in offers {
+            columns.push(offer);
+        }
+        columns
+    }
+
+    fn push(&mut self, offer: &'a Offer<'a>) {
+        let Author {
+            device,
+            info,
+            now,
+            mark,
+            devices_max: _, // the device of an offer is known already
+        } = &offer.author;
+        self.device.push(device.as_str());
+        self.now.push(system_time(*now));
+        self.label.push(info.label.as_deref());
+        self.platform.push(info.platform.as_deref());
+        self.app_version.push(info.app_version.as_deref());
+        self.pending_count.push(info.pending_count);
+        self.batch_number
+            .push(mark.map(|mark| mark.number.number()));
+        self.batch_digest.push(mark.map(|mark| mark.digest));
         let newcomers = offer.planned.newcomers.iter();
         let near: HashMap<&EntityKey, (Millis, Millis)> = newcomers
             .map(|new| (new.key, (new.from, new.until)))
@@ -129,31 +206,40 @@ impl<'a> Columns<'a> {
         for write in &offer.planned.writes {
             for new in &write.versions {
                 let base = write.replaces.unwrap_or(Version::NONE);
-                columns.entity_type.push(write.key.entity_type.as_str());
-                columns.entity_id.push(write.key.entity_id);
-                columns.base.push(base.number());
-                columns.data.push(new.document.as_ref().map(|d| d.text()));
-                columns.mutation_id.push(new.mutation.0);
-                columns.edit_time.push(system_time(new.edit_time));
-                columns.clock_offset_ms.push(new.clock_offset_ms);
-                columns.began_at.push(new.began_at.map(system_time));
-                columns.rule.push(new.reason.rule.map(Rule::number));
+                self.batch.push(self.device.len() as i32);
+                self.entity_type.push(write.key.entity_type.as_str());
+                self.entity_id.push(write.key.entity_id);
+                self.base.push(base.number());
+                self.data.push(new.document.as_ref().map(|d| d.text()));
+                self.mutation_id.push(new.mutation.0);
+                self.edit_time.push(system_time(new.edit_time));
+                self.clock_offset_ms.push(new.clock_offset_ms);
+                self.began_at.push(new.began_at.map(system_time));
+                self.rule.push(new.reason.rule.map(Rule::number));
                 let near = near.get(&write.key);
-                columns.from.push(near.map(|(from, _)| system_time(*from)));
-                columns
-                    .until
-                    .push(near.map(|(_, until)| system_time(*until)));
+                self.from.push(near.map(|(from, _)| system_time(*from)));
+                self.until.push(near.map(|(_, until)| system_time(*until)));
             }
         }
-        columns
+        self.end.push(self.batch.len() as i32);
     }
 
     /// All parameters of the statement, in its order.
-    fn all(&self) -> [&(dyn ToSql + Sync); 22] {
+    fn all(&self) -> [&(dyn ToSql + Sync); 24] {
         [
             &self.scope,
+            &self.entities_max,
+            &self.must_be_paid,
             &self.device,
             &self.now,
+            &self.end,
+            &self.label,
+            &self.platform,
+            &self.app_version,
+            &self.pending_count,
+            &self.batch_number,
+            &self.batch_digest,
+            &self.batch,
             &self.entity_type,
             &self.entity_id,
             &self.base,
@@ -165,14 +251,6 @@ impl<'a> Columns<'a> {
             &self.rule,
             &self.from,
             &self.until,
-            &self.entities_max,
-            &self.must_be_paid,
-            &self.label,
-            &self.platform,
-            &self.app_version,
-            &self.pending_count,
-            &self.batch_number,
-            &self.batch_digest,
         ]
     }
 }

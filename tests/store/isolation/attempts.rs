@@ -32,7 +32,7 @@ pub const NOT_OF_A_SCOPE: [&str; 28] = [
     "record_seen",
     "remember_erasures",
     "share_registry",
-    "write_uncontested",
+    "write_batches",
 ];
 
 /// Statements that read or change what is there, with arguments that name leo's rows. `$1` is mia's scope.
@@ -248,8 +248,8 @@ pub fn without_its_scope(name: &str) -> String {
 /// The function that writes batches at once, without a word of whose rows they are.
 pub fn writing_without_its_scope() -> String {
     function_without(
-        "0009_uncontested",
-        "write_uncontested",
+        "0012_batches",
+        "write_batches",
         &[
             ("scope = own_scope", "true"),
             (
