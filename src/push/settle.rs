@@ -31,6 +31,7 @@ impl Push {
         }
         let mut at_once = self.settle_at_once(&lines).await.into_iter();
         drop(place);
+        let mut answered = Vec::new();
         for Line {
             scope,
             turn,
@@ -39,17 +40,23 @@ impl Push {
         {
             let mut alone = Vec::new();
             for (waiting, settled) in waiting.into_iter().zip(&mut at_once) {
-                let span = waiting.span.clone();
                 match settled {
-                    Some(settled) => span.in_scope(|| self.answer(waiting, settled, begun)),
+                    Some(settled) => answered.push((waiting, settled)),
                     None => alone.push(waiting),
                 }
             }
-            if !alone.is_empty() {
+            if alone.is_empty() {
+                // Those behind them need not wait until all have their answers.
+                drop(turn);
+            } else {
                 let push = self.clone();
                 self.tasks
                     .spawn(async move { push.settle_alone(&scope, turn, alone, begun).await });
             }
+        }
+        for (waiting, settled) in answered {
+            let span = waiting.span.clone();
+            span.in_scope(|| self.answer(waiting, settled, begun));
         }
     }
 
