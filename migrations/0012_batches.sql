@@ -10,7 +10,7 @@ drop function write_uncontested;
 --
 -- own_scope: whose. The wall is set to it, for what follows in the transaction too.
 -- entities_max: how many entities the scope may hold. must_be_paid: the account has to have a subscription.
--- Of the batches, each of another device, no entity in two of them, only one with something new that may have
+-- Of the batches, each of another device, no entity in two of them, only the first with something new that may have
 -- neighbours: device_ids, ats (their times), ends (how many items there are up to the end of each); and of their
 -- devices, see record_device.sql: labels, platforms, app_versions, pending_counts, batch_numbers, batch_digests.
 -- Of the items, one per entity: batches (which one, from 1), entity_types, entity_ids, bases (0: a new entity),

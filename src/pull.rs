@@ -131,8 +131,9 @@ impl Pull {
             has_more = field::Empty,
             duration_ms = field::Empty,
         ));
+        let begun = Instant::now();
+        let took_ms = || begun.elapsed().as_millis() as u64;
         let work = async {
-            let begun = Instant::now();
             if let Some(page) = self.unchanged(request, now).await? {
                 tracing::debug!("nothing new");
                 return Ok(page);
@@ -143,17 +144,22 @@ impl Pull {
                 Span::current(),
                 entities = page.entities.len(),
                 has_more = page.has_more,
-                duration_ms = begun.elapsed().as_millis() as u64
+                duration_ms = took_ms()
             );
             tracing::info!("page read");
             Ok(page)
         };
-        let work = async { work.await.inspect_err(CallError::report_fault) };
+        let work = async {
+            work.await.inspect_err(|error: &CallError| {
+                Span::current().record("duration_ms", took_ms());
+                error.report_fault();
+            })
+        };
         work.instrument(span).await
     }
 
     /// The page of a device for which there is nothing new, as most that ask find; `None`: there may be something, or
-    /// another reason to read a page. Needs no place: those that ask are asked for together.
+    /// another reason to read a page. The caller needs no place: those that ask are asked for together.
     pub async fn unchanged(
         &self,
         request: &PullRequest,

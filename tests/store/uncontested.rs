@@ -564,8 +564,13 @@ async fn batches_that_have_nothing_to_do_with_each_other_are_one_call() {
         ("one", vec![("phone", 1, log)], 1),
         (
             "of three devices",
-            vec![("phone", 1, log), ("tablet", 2, log), ("watch", 3, workout)],
+            vec![("phone", 1, workout), ("tablet", 2, log), ("watch", 3, log)],
             1,
+        ),
+        (
+            "one that an edit before it may have got a neighbour",
+            vec![("phone", 1, log), ("tablet", 2, workout)],
+            2,
         ),
         (
             "two of one device",

@@ -78,13 +78,14 @@ impl Store {
 }
 
 /// Offers in calls of the function, which takes batches that have nothing to do with each other: of one scope, each of
-/// another device, no entity in two of them, and one at most with something that may have neighbours. What has to do
-/// with one before it is in a later call.
+/// another device, no entity in two of them, and only in the first something that may have neighbours, since an edit
+/// may move what it is about. What has to do with one before it is in a later call.
 fn apart<'a, 'b>(offers: &'b [Offer<'a>]) -> Vec<&'b [Offer<'a>]> {
     let mut calls = Vec::new();
     let mut rest = offers;
     while !rest.is_empty() {
-        let (call, others) = rest.split_at(alike(rest));
+        // One fits in any case.
+        let (call, others) = rest.split_at(alike(rest).max(1));
         calls.push(call);
         rest = others;
     }
@@ -98,12 +99,10 @@ fn alike(offers: &[Offer<'_>]) -> usize {
     }
     let first = offers.first().map(said_once);
     let (mut devices, mut keys) = (HashSet::new(), HashSet::new());
-    let mut with_newcomers = 0;
     let mut count = 0;
     for offer in offers {
-        with_newcomers += usize::from(!offer.planned.newcomers.is_empty());
         let fits = Some(said_once(offer)) == first
-            && with_newcomers <= 1
+            && (count == 0 || offer.planned.newcomers.is_empty())
             && devices.insert(offer.author.device)
             && offer
                 .planned
