@@ -238,9 +238,10 @@ impl Following {
         let now = self.clock;
         let pull = &self.watch.pull;
         let page = patiently(async || {
-            // Who was away for a moment has missed nothing; who was woken has.
+            // Who was away for a moment has missed nothing; who was woken has. What it is refused for a page
+            // tells, which waits for its place.
             if self.pages == 0
-                && let Some(page) = pull.unchanged(&self.request, now()).await?
+                && let Ok(Some(page)) = pull.unchanged(&self.request, now()).await
             {
                 return Ok(page);
             }
