@@ -49,6 +49,7 @@ declare
     results bigint[];
     first integer;
     last integer;
+    nth integer;
 begin
     perform set_config('ironflow.scope', own_scope, true);
 
@@ -333,31 +334,17 @@ begin
                 where scope = own_scope and device_id = device_ids[1];
             end if;
         else
-            update devices
-            set label = its.label,
-                platform = its.platform,
-                app_version = its.app_version,
-                pending_count = its.pending_count,
-                last_seen_at = its.last_seen_at,
-                batch_number = its.batch_number,
-                batch_digest = its.batch_digest
-            from (
-                select
-                    device.place,
-                    coalesce(said.label, device.label) as label,
-                    coalesce(said.platform, device.platform) as platform,
-                    coalesce(said.app_version, device.app_version) as app_version,
-                    coalesce(said.pending_count, device.pending_count) as pending_count,
-                    greatest(said.at, device.last_seen_at) as last_seen_at,
-                    coalesce(said.batch_number, device.batch_number) as batch_number,
-                    coalesce(said.batch_digest, device.batch_digest) as batch_digest
+            -- Rows of devices are also written without the scope's lock (src/presence.rs): each by its key, from what
+            -- it holds when it is free.
+            for nth in
+                select said.ordinal
                 from unnest(
-                    device_ids, ats, labels, platforms, app_versions, pending_counts, batch_numbers, batch_digests
-                ) as said (device_id, at, label, platform, app_version, pending_count, batch_number, batch_digest)
+                    device_ids, ats, labels, platforms, app_versions, pending_counts, batch_numbers
+                ) with ordinality as said (
+                    device_id, at, label, platform, app_version, pending_count, batch_number, ordinal
+                )
                 cross join lateral (
-                    select
-                        ctid as place, label, platform, app_version, pending_count, last_seen_at,
-                        batch_number, batch_digest
+                    select label, platform, app_version, pending_count, last_seen_at, batch_number
                     from devices
                     where scope = own_scope
                         and device_id = said.device_id
@@ -373,8 +360,17 @@ begin
                         device.label, device.platform, device.app_version, device.pending_count, device.batch_number
                     )
                     or said.at >= device.last_seen_at + interval '1 minute'
-            ) as its
-            where devices.ctid = its.place;
+            loop
+                update devices
+                set label = coalesce(labels[nth], label),
+                    platform = coalesce(platforms[nth], platform),
+                    app_version = coalesce(app_versions[nth], app_version),
+                    pending_count = coalesce(pending_counts[nth], pending_count),
+                    last_seen_at = greatest(ats[nth], last_seen_at),
+                    batch_number = coalesce(batch_numbers[nth], batch_number),
+                    batch_digest = coalesce(batch_digests[nth], batch_digest)
+                where scope = own_scope and device_id = device_ids[nth];
+            end loop;
         end if;
 
         for batch in 1 .. together loop

@@ -160,8 +160,13 @@ impl Places {
 
     /// Waits for a place, as long as a call may.
     pub async fn take_soon(&self, scope: &Scope, work: Work) -> Result<Place, Refusal> {
-        let place = timeout(self.wait_max, self.take(scope, work)).await;
-        place.map_err(|_| Refusal::Overloaded)
+        self.soon(self.take(scope, work)).await
+    }
+
+    /// Waits for what needs a place, as long as a call may.
+    pub async fn soon<T>(&self, work: impl Future<Output = T>) -> Result<T, Refusal> {
+        let done = timeout(self.wait_max, work).await;
+        done.map_err(|_| Refusal::Overloaded)
     }
 
     /// Waits for a place for batches of anybody together, as long as a call may.
@@ -177,8 +182,7 @@ impl Places {
                 _writer: writer,
             }
         };
-        let taken = timeout(self.wait_max, taken).await;
-        taken.map_err(|_| Refusal::Overloaded)
+        self.soon(taken).await
     }
 
     /// Reads a page for a stream in a place, in a task of its own. A stream whose reader has stopped is driven no

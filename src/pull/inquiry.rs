@@ -37,7 +37,7 @@ struct Line {
 
 struct Waiting {
     device: (Scope, DeviceId),
-    answer: oneshot::Sender<Result<News, Refusal>>,
+    answer: oneshot::Sender<News>,
 }
 
 impl Inquiry {
@@ -52,7 +52,7 @@ impl Inquiry {
     }
 
     /// Where a device's scopes stand, at a moment after this was called; `None`: the store did not tell, and will
-    /// tell why when a page is read.
+    /// tell why when a page is read. Waits no longer than for a place.
     pub async fn ask(&self, scope: &Scope, device: &DeviceId) -> Result<Option<News>, Refusal> {
         let (sender, answer) = oneshot::channel();
         let waiting = Waiting {
@@ -62,7 +62,7 @@ impl Inquiry {
         if self.lock().join(waiting) {
             self.tasks.spawn(self.clone().ask_for_all());
         }
-        answer.await.ok().transpose()
+        Ok(self.places.soon(answer).await?.ok())
     }
 
     /// Asks for those who wait, until nobody does.
@@ -82,19 +82,11 @@ impl Inquiry {
             .map(|waiting| (waiting.device, waiting.answer))
             .unzip();
         // What is asked for anybody counts as the library's.
-        let _place = match self.places.take_soon(&Scope::library(), Work::Other).await {
-            Ok(place) => place,
-            Err(refusal) => {
-                for answer in answers {
-                    // Who has gone needs none.
-                    drop(answer.send(Err(refusal.clone())));
-                }
-                return;
-            }
-        };
+        let _place = self.places.take(&Scope::library(), Work::Other).await;
         let told = self.store.look_for_news(&devices).await;
         for (answer, news) in answers.into_iter().zip(told.into_iter().flatten()) {
-            drop(answer.send(Ok(news)));
+            // Who has gone needs none.
+            drop(answer.send(news));
         }
     }
 
@@ -107,6 +99,8 @@ impl Inquiry {
 impl Line {
     /// Puts a device at the end; whether one more has to ask.
     fn join(&mut self, waiting: Waiting) -> bool {
+        // Who has gone takes no room.
+        self.waiting.retain(|before| !before.answer.is_closed());
         self.waiting.push_back(waiting);
         let more = self.asking < QUESTIONS_MAX;
         self.asking += usize::from(more);
@@ -136,7 +130,7 @@ mod tests {
     use super::*;
     use crate::domain::scope::UserId;
 
-    fn waiting(user: &str) -> (Waiting, oneshot::Receiver<Result<News, Refusal>>) {
+    fn waiting(user: &str) -> (Waiting, oneshot::Receiver<News>) {
         let (answer, receiver) = oneshot::channel();
         let scope = Scope::of(&UserId::new(user).expect("a user"));
         let device = DeviceId::new("phone").expect("a device");

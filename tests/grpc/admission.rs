@@ -291,13 +291,17 @@ async fn who_waits_too_long_for_a_turn_is_told_to_come_back_and_nothing_is_writt
     let mut mia = service.device("mia", "phone").await;
     let mut leo = service.device("leo", "phone").await;
     push(&mut mia, item()).await.expect("mia has a scope");
+    let page = leo.page_after("");
+    let seen = leo.pull(page.clone()).await.expect("a place");
     let held = HeldScope::of(&service, "mia").await;
     let first = begin_push(&mia);
     let sql = service.database.client().await;
     eventually("it waits", async || waiting_pushes(&sql).await == 1).await;
     check_overloaded(&push(&mut leo, item()).await.expect_err("no place"));
-    let page = leo.page_after("");
     check_overloaded(&leo.pull(page.clone()).await.expect_err("no place"));
+    // Nor is it asked whether there is anything new.
+    let seen = leo.page_after(&seen.cursor);
+    check_overloaded(&leo.pull(seen).await.expect_err("no place"));
     held.release().await;
     first.await.expect("no panic").expect("applied");
     assert_eq!(entities(&service).await, 2);

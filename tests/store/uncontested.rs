@@ -19,6 +19,7 @@ use serde_json::json;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+use crate::grpc::eventually;
 use crate::support::{TestDatabase, WireCount};
 
 const NOW: i64 = 1_700_000_000_000;
@@ -598,4 +599,50 @@ async fn batches_that_have_nothing_to_do_with_each_other_are_one_call() {
         mia.offer(&sent).await;
         assert_eq!(wire.take(), 2 + calls, "{case}");
     }
+}
+
+#[tokio::test]
+async fn a_device_that_somebody_else_is_writing_is_written_too_when_it_is_free() {
+    let database = TestDatabase::new().await;
+    let (mut client, watching) = (database.client().await, database.client().await);
+    let mut mia = Way::new(&database.store(), "mia");
+    for sent in [one_more(1), one_beside()] {
+        mia.push(&sent).await;
+    }
+    let held = client.transaction().await.expect("a transaction");
+    let pulls = "update devices set pulled_revision = 1 where device_id = 'tablet'";
+    held.execute(pulls, &[]).await.expect("the tablet's row");
+    let beside = one_more(1);
+    let beside = Sent {
+        device: DeviceId::new("tablet").expect("an id"),
+        info: DeviceInfo {
+            label: Some("Mia's".to_owned()),
+            ..DeviceInfo::default()
+        },
+        ..beside
+    };
+    let sent = [one_more(2), beside];
+    let waits = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    let free = async {
+        eventually("it waits for the tablet", async || {
+            let row = watching.query_one(waits, &[]).await.expect("activity");
+            row.get::<_, i64>(0) == 1
+        })
+        .await;
+        held.commit().await.expect("the row is free");
+    };
+    let (answers, ()) = tokio::join!(mia.offer(&sent), free);
+    assert!(answers.iter().all(Option::is_some));
+    let devices = "select device_id, batch_number, label, pulled_revision from devices order by 1";
+    let devices = client.query(devices, &[]).await.expect("devices");
+    type Known = (String, i64, Option<String>, Option<i64>);
+    let known: Vec<Known> = devices
+        .iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3)))
+        .collect();
+    let label = Some("Mia's".to_owned());
+    let phone = ("phone".to_owned(), 2, None, None);
+    let tablet = ("tablet".to_owned(), 1, label, Some(1));
+    assert_eq!(known, [phone, tablet]);
 }
