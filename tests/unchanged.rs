@@ -190,16 +190,18 @@ async fn what_is_new_or_from_before_a_restore_needs_a_page() {
             Ok([0, 8]),
         ),
         (
-            "insert into scopes (scope, revision) values ('library', 1)
+            "update scopes set revision = 7 where scope = 'user/mia';
+             insert into scopes (scope, revision) values ('library', 1)
                 on conflict (scope) do update set revision = 1",
-            Ok([1, 8]),
+            Ok([1, 7]),
         ),
         (
-            "update scopes set revision = 6, entities = 6 where scope = 'user/mia'",
+            "update scopes set revision = 0 where scope = 'library';
+             update scopes set revision = 6, entities = 6 where scope = 'user/mia'",
             Err(Refusal::CursorReset),
         ),
         (
-            "update scopes set revision = case scope when 'library' then 0 else 7 end;
+            "update scopes set revision = 7 where scope = 'user/mia';
              update service_state set epoch = gen_random_uuid()",
             Err(Refusal::CursorReset),
         ),

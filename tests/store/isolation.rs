@@ -236,6 +236,15 @@ async fn no_statement_writes_into_another_scope_than_its_sessions() {
     assert_eq!(tried, 3 * (WRITING.len() + INSERTS.len()));
 }
 
+/// Begins a transaction of a role in which there is a function.
+async fn begin_as(sql: &Client, role: &str, function: &str) {
+    let begin = match role {
+        "current_user" => format!("begin; {function}"),
+        _ => format!("begin; {function}; set local role {role}"),
+    };
+    sql.batch_execute(&begin).await.expect("begins");
+}
+
 /// What is written at once comes from a function, for one scope after the other in one transaction.
 #[tokio::test]
 async fn the_function_that_writes_at_once_reaches_its_own_scope_and_nothing_else() {
@@ -243,7 +252,10 @@ async fn the_function_that_writes_at_once_reaches_its_own_scope_and_nothing_else
     let ids: Vec<Uuid> = (0..2).map(|_| Uuid::new_v4()).collect();
     for user in ["mia", "leo"] {
         let mut phone = service.device(user, "phone").await;
-        applied(&mut phone, put(Uuid::new_v4(), 0, &json!({"owner": user}))).await;
+        let mut tablet = service.device(user, "tablet").await;
+        for device in [&mut phone, &mut tablet] {
+            applied(device, put(Uuid::new_v4(), 0, &json!({"owner": user}))).await;
+        }
         if user == "leo" {
             for id in &ids {
                 applied(&mut phone, put(*id, 0, &json!({"owner": "leo"}))).await;
@@ -253,42 +265,44 @@ async fn the_function_that_writes_at_once_reaches_its_own_scope_and_nothing_else
     let sql = service.database.client().await;
     let others = of_others(&sql).await;
     // Mia's statement names rows of leo's.
-    let stolen = |count: usize| {
-        let ids = &ids[..count];
-        let columns = ids.iter().map(|id| {
+    let stolen = |count: usize, devices: &str, ends: &str| {
+        let together = ends.split(',').count();
+        let columns = ids[..count].iter().enumerate().map(|(nth, id)| {
+            let batch = (nth + 1).min(together);
             format!(
-                "('workout', '{id}'::uuid, 1, '{{\"stolen\": 1}}', gen_random_uuid(), now(), 0, 3)"
+                "({batch}, 'workout', '{id}'::uuid, 1, '{{\"stolen\": 1}}', gen_random_uuid(), now(), 0, 3)"
             )
         });
         let columns: Vec<String> = columns.collect();
         format!(
             "select write_batches(
-                'user/mia', 100, false, '{{phone}}', array[now()], array[count(*)::integer],
-                '{{null}}', '{{null}}', '{{null}}', '{{null}}', '{{null}}', '{{null}}',
-                array_agg(1), array_agg(t), array_agg(id), array_agg(base), array_agg(d),
+                'user/mia', 100, false, '{devices}', array[now(), now()], '{ends}',
+                '{{mine,mine}}', '{{null,null}}', '{{null,null}}', '{{null,null}}', '{{null,null}}', '{{null,null}}',
+                array_agg(b), array_agg(t), array_agg(id), array_agg(base), array_agg(d),
                 array_agg(m), array_agg(at), array_agg(o::bigint), array_agg(null::timestamptz),
                 array_agg(r::smallint), array_agg(null::timestamptz), array_agg(null::timestamptz))
-            from (values {}) as item (t, id, base, d, m, at, o, r)",
+            from (values {}) as item (b, t, id, base, d, m, at, o, r)",
             columns.join(", ")
         )
     };
     for (function, leaks_to_anybody) in
         [(String::new(), false), (writing_without_its_scope(), true)]
     {
-        for count in [1, 2] {
+        for (count, devices, ends) in [
+            (1, "{phone}", "{1}"),
+            (2, "{phone}", "{2}"),
+            (2, "{phone,tablet}", "{1,2}"),
+        ] {
             for (role, leaks) in [
                 ("ironflow_sync_service", false),
                 ("current_user", leaks_to_anybody),
             ] {
-                let begin = match role {
-                    "current_user" => format!("begin; {function}"),
-                    _ => format!("begin; {function}; set local role {role}"),
-                };
-                sql.batch_execute(&begin).await.expect("begins");
-                sql.execute(&stolen(count), &[]).await.expect("an answer");
+                begin_as(&sql, role, &function).await;
+                let stolen = stolen(count, devices, ends);
+                sql.execute(&stolen, &[]).await.expect("an answer");
                 sql.batch_execute("reset role").await.expect("anybody");
                 let touched = of_others(&sql).await != others;
-                assert_eq!(touched, leaks, "{role}, {count}");
+                assert_eq!(touched, leaks, "{role}, {count} of {devices}");
                 sql.batch_execute("rollback").await.expect("ends");
             }
         }
@@ -314,11 +328,7 @@ async fn the_function_that_looks_for_news_sees_one_scope_after_the_other_and_not
             ("ironflow_sync_service", false),
             ("current_user", leaks_to_anybody),
         ] {
-            let begin = match role {
-                "current_user" => format!("begin; {function}"),
-                _ => format!("begin; {function}; set local role {role}"),
-            };
-            sql.batch_execute(&begin).await.expect("begins");
+            begin_as(&sql, role, &function).await;
             let look = "select own_revision, revoked_at is not null, plan, erased
                 from look_for_news('{user/mia,user/leo,user/zoe}', '{phone,phone,phone}')";
             let rows = sql.query(look, &[]).await.expect("news");
