@@ -34,7 +34,7 @@ macro_rules! migration {
 }
 
 /// In the order they are applied.
-const MIGRATIONS: [Migration; 12] = [
+const MIGRATIONS: [Migration; 13] = [
     migration!("0001_entities"),
     migration!("0002_feed"),
     migration!("0003_conflicts"),
@@ -47,6 +47,7 @@ const MIGRATIONS: [Migration; 12] = [
     migration!("0010_last_errors"),
     migration!("0011_news"),
     migration!("0012_batches"),
+    migration!("0013_pages"),
 ];
 
 /// Why the tables could not be brought up to date.

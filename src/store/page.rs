@@ -120,7 +120,7 @@ impl Store {
         let read = session.ask_along(reader.scope, page, told, stands);
         let (told, who) = read.await?;
         let who = who.first().ok_or_else(|| unexpected("revoked_at"))?;
-        page_read(told, lanes.len(), limits, standing(who)?)
+        page_read(told, lanes.len(), standing(who)?)
     }
 }
 
@@ -136,8 +136,7 @@ enum Told {
 struct LaneTold {
     ordinal: usize,
     epoch: Uuid,
-    looked_at: i64,
-    passed: i64,
+    ended: bool,
     read: LaneRead,
 }
 
@@ -152,8 +151,7 @@ fn told(row: Row) -> Result<Told, Fault> {
     Ok(Told::Lane(LaneTold {
         ordinal,
         epoch: row.try_get("epoch")?,
-        looked_at: row.try_get("looked_at")?,
-        passed: row.try_get("passed")?,
+        ended: row.try_get("ended")?,
         read: LaneRead {
             head: revision(row, "head")?,
             entities: row.try_get("entities")?,
@@ -164,23 +162,17 @@ fn told(row: Row) -> Result<Told, Fault> {
     }))
 }
 
-fn page_read(
-    told: Vec<Told>,
-    lanes: usize,
-    limits: PageLimits,
-    standing: Standing,
-) -> Result<PageRead, Fault> {
+fn page_read(told: Vec<Told>, lanes: usize, standing: Standing) -> Result<PageRead, Fault> {
     let mut epoch = None;
     let mut read = vec![None; lanes];
     let mut entities = Vec::with_capacity(told.len());
-    let (mut looked_at, mut passed) = (0, 0);
+    let mut exhausted = true;
     for told in told {
         match told {
             Told::Entity(place, entity) => entities.push((place, entity)),
             Told::Lane(lane) => {
                 epoch = Some(lane.epoch);
-                looked_at = lane.looked_at;
-                passed += lane.passed;
+                exhausted &= lane.ended;
                 let place = read.get_mut(lane.ordinal);
                 *place.ok_or_else(|| unexpected("ordinal"))? = Some(lane.read);
             }
@@ -191,7 +183,7 @@ fn page_read(
     Ok(PageRead {
         epoch: epoch.ok_or_else(|| unexpected("epoch"))?,
         lanes: lanes.ok_or_else(|| unexpected("ordinal"))?,
-        exhausted: passed == looked_at && looked_at < limits.rows,
+        exhausted,
         entities: entities.into_iter().map(|(_, entity)| entity).collect(),
         standing,
     })

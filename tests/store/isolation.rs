@@ -16,8 +16,8 @@ use tonic::Code;
 use uuid::Uuid;
 
 use attempts::{
-    INSERTS, NOT_OF_A_SCOPE, SEEKING, WRITING, looking_without_its_scope, source,
-    without_its_scope, writing_without_its_scope,
+    INSERTS, NOT_OF_A_SCOPE, SEEKING, WRITING, looking_without_its_scope,
+    measuring_without_its_scope, source, without_its_scope, writing_without_its_scope,
 };
 
 use crate::support::{Device, TestDatabase, TestService, delete, put};
@@ -305,6 +305,45 @@ async fn the_function_that_writes_at_once_reaches_its_own_scope_and_nothing_else
                 assert_eq!(touched, leaks, "{role}, {count} of {devices}");
                 sql.batch_execute("rollback").await.expect("ends");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_function_that_measures_pages_sees_its_sessions_scope_and_nothing_else() {
+    let database = TestDatabase::new().await;
+    let sql = database.client().await;
+    let leo = "insert into scopes (scope, revision, entities) values ('user/leo', 999, 9);
+        insert into entities (
+            scope, entity_type, entity_id, version, revision, deleted, data, data_bytes, resolution,
+            device_id, foreign_version, mutation_id, edit_time, created_at, updated_at
+        )
+        values (
+            'user/leo', 'workout', gen_random_uuid(), 1, 5, false, '{}', 2, 'applied',
+            'phone', 0, gen_random_uuid(), now(), now(), now()
+        )";
+    sql.batch_execute(leo).await.expect("leo");
+    for (function, leaks_to_anybody) in [
+        (String::new(), false),
+        (measuring_without_its_scope(), true),
+    ] {
+        for (role, leaks) in [
+            ("ironflow_sync_service", false),
+            ("current_user", leaks_to_anybody),
+        ] {
+            begin_as(&sql, role, &function).await;
+            let confine = "set local ironflow.scope = 'user/mia'";
+            sql.batch_execute(confine).await.expect("confines");
+            let measure = "select head, last from measure_page(
+                '{user/mia}', '{0}', '{999}', '{0}', '{false}', null, null, '{}', '{}', 9, 9, 9)";
+            let row = sql.query_one(measure, &[]).await.expect("a lane");
+            let seen: (i64, Option<i64>) = (row.get(0), row.get(1));
+            assert_eq!(
+                seen,
+                if leaks { (999, Some(5)) } else { (0, None) },
+                "{role}"
+            );
+            sql.batch_execute("rollback").await.expect("ends");
         }
     }
 }

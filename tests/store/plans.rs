@@ -196,6 +196,9 @@ async fn what_functions_look_up_they_look_up_by_whole_keys_too() {
     }
     let look = "select from look_for_news('{user/mia}', '{phone}')";
     client.execute(look, &[]).await.expect("an answer");
+    let measure = "select from measure_page(
+        '{user/mia}', '{0}', '{null}', '{null}', '{false}', null, null, '{}', '{}', 9, 9, 9)";
+    client.execute(measure, &[]).await.expect("an answer");
     drop(client);
     let mut told = [0; 2];
     while let Some(plan) = plans.recv().await {

@@ -9,85 +9,22 @@
 -- $12 bigint: how many bytes of data to show; one entity always fits
 --
 -- Rows, in any order: one for each entity that is shown, with its revision; and one for each lane (entity_id null),
--- with the epoch, where its scope stands, how many rows were looked at in all lanes, how many of the lane the page got
--- past, and the revision of the last of them.
--- Reads entities_revision_key from `after` on, at most $10 rows of it. What is measured is narrow; what is shown is
--- fetched again by its place (ctid) in the end, so its data is carried through nothing and unpacked once.
--- One statement, so one snapshot: no row is newer than the head beside it, and no place is another's by then.
-with lane as (
-    select
-        given.ordinal,
-        given.scope,
-        given.after,
-        given.new_types,
-        coalesce(scope.revision, 0) as head,
-        coalesce(scope.entities, 0) as entities,
-        coalesce(scope.open_conflicts, 0) as open_conflicts,
-        coalesce(scope.inbox_revision, 0) as inbox_revision,
-        coalesce(given.until, scope.revision, 0) as until,
-        coalesce(given.began_at, scope.revision, 0) as began_at
-    from unnest($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[])
-        with ordinality as given (scope, after, until, began_at, new_types, ordinal)
-    left join lateral (
-        select revision, entities, open_conflicts, inbox_revision
-        from scopes
-        where scope = given.scope
-        limit 1
-    ) as scope on true
-),
-looked_at as (
-    select
-        lane.ordinal,
-        entity.revision,
-        entity.place,
-        entity.data_bytes,
-        case
-            when entity.revision <= lane.began_at then not entity.deleted
-            else $6::text is null or entity.device_id <> $6 or lane.scope = 'library'
-        end
-        and case
-            when lane.new_types then entity.entity_type = any($9::text[])
-            else ($7::text[] is null or entity.entity_type = any($7))
-                and entity.entity_type <> all($8::text[])
-        end as shown
-    from lane
-    cross join lateral (
-        select ctid as place, revision, entity_type, deleted, data_bytes, device_id
-        from entities
-        where scope = lane.scope
-            and revision > 0
-            and revision > lane.after
-            and revision <= lane.until
-        order by revision
-        limit $10
-    ) as entity
-    order by lane.ordinal, entity.revision
-    limit $10
-),
-measured as (
-    select
-        looked_at.*,
-        count(*) filter (where shown) over so_far as shown_so_far,
-        sum(data_bytes) filter (where shown) over so_far as bytes_so_far
-    from looked_at
-    window so_far as (order by ordinal, revision rows unbounded preceding)
-),
-page as (
-    select
-        ordinal,
-        revision,
-        case when shown then place end as place
-    from measured
-    where shown_so_far <= $11::bigint
-        and (bytes_so_far is null or bytes_so_far <= $12::bigint or shown_so_far <= 1)
+-- with the epoch, where its scope stands, the last revision of the lane the page got past, and whether everything in
+-- the lane was looked at.
+-- First it is measured how far the page gets (migrations/0013_pages.sql): narrow, and no further than it is full. What
+-- lies before that is read in the end, so its data is carried through nothing and unpacked once.
+-- One statement, so one snapshot: no row is newer than the head beside it.
+with lane as materialized (
+    select *
+    from measure_page($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 )
 select
-    page.ordinal,
-    page.revision,
+    lane.ordinal,
+    entity.revision,
     entity.entity_type,
     entity.entity_id,
     entity.version,
-    entity.data::text as data,
+    entity.data,
     entity.device_id,
     entity.edit_time,
     entity.created_at,
@@ -97,14 +34,27 @@ select
     null::bigint as entities,
     null::integer as open_conflicts,
     null::bigint as inbox_revision,
-    null::bigint as looked_at,
-    null::bigint as passed
-from page
-join entities as entity on entity.ctid = page.place
+    null::boolean as ended
+from lane
+cross join lateral (
+    select
+        revision, entity_type, entity_id, version, data::text as data, device_id, edit_time, created_at, updated_at
+    from entities
+    where scope = lane.scope
+        and revision > 0
+        and revision > lane.after
+        and revision <= lane.last
+        and is_shown(
+            revision, deleted, device_id, scope, entity_type,
+            lane.began_at, lane.for_new_types, $6, $7, $8, $9
+        )
+    order by revision
+    limit $11
+) as entity
 union all
 select
     lane.ordinal,
-    (select max(page.revision) from page where page.ordinal = lane.ordinal),
+    lane.last,
     null,
     null,
     null,
@@ -118,7 +68,6 @@ select
     lane.entities,
     lane.open_conflicts,
     lane.inbox_revision,
-    (select count(*) from looked_at),
-    (select count(*) from page where page.ordinal = lane.ordinal)
+    lane.ended
 from service_state
 cross join lane

@@ -213,7 +213,6 @@ pub fn without_its_scope(name: &str) -> String {
         ),
         ("account.scope = $1", "$1::text is not null"),
         ("scope = lane.scope", "true"),
-        ("scope = given.scope", "true"),
         (
             "scope = case when page.losing_side then $2 else $1 end",
             "$2::text is not null",
@@ -234,7 +233,6 @@ pub fn without_its_scope(name: &str) -> String {
     for left in [
         "scope = $",
         "scope = lane",
-        "scope = given",
         "scope = any",
         "scope is not distinct",
         "scope, old",
@@ -273,6 +271,21 @@ pub fn looking_without_its_scope() -> String {
                 "scope_digest = sha256(convert_to(own_scope, 'UTF8'))",
                 "true",
             ),
+        ],
+    )
+}
+
+/// The function that measures pages, likewise.
+pub fn measuring_without_its_scope() -> String {
+    function_without(
+        "0013_pages",
+        "measure_page",
+        &[
+            (
+                "stands.scope = measure_page.scope",
+                "stands.scope <> 'library'",
+            ),
+            ("entity.scope = measure_page.scope", "true"),
         ],
     )
 }
