@@ -1,12 +1,19 @@
-//! What the pure core costs: one rule, whole batches, reading JSON.
+//! What the pure core costs: one rule, whole batches, reading JSON; and checking a token.
 
+#[allow(dead_code)] // nobody signs wrongly here
+#[path = "../tests/tokens/signer.rs"]
+mod signer;
 mod workout;
 
 use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
+use clap::Parser;
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use futures_util::FutureExt;
+use ironflow_sync::auth::{Algorithm, KeySet, Keys, Rules, SECRET_BYTES_MIN, Secret, verify};
+use ironflow_sync::config::Config;
 use ironflow_sync::domain::catalog::Catalog;
 use ironflow_sync::domain::clock::Millis;
 use ironflow_sync::domain::decide::{self, decide};
@@ -17,6 +24,8 @@ use ironflow_sync::domain::plan::{BatchContext, Snapshot, plan};
 use ironflow_sync::domain::policy::Policy;
 use ironflow_sync::domain::scope::{DeviceId, UserId};
 use ironflow_sync::domain::version::Version;
+use ironflow_sync::keyring::Keyring;
+use signer::{Signer, key_set, name, now_s};
 use uuid::Uuid;
 use workout::workout;
 
@@ -178,5 +187,34 @@ fn device(id: &str) -> DeviceId {
     DeviceId::new(id).expect("a device id")
 }
 
-criterion_group!(benches, one_item, whole_batches, json);
+/// What a token costs that is new, and one that came before.
+fn tokens(c: &mut Criterion) {
+    let mut group = c.benchmark_group("token");
+    let rules = Rules::default();
+    let now = Millis(now_s() * 1000);
+    for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA] {
+        let signer = Signer::new(algorithm, "key");
+        let set = KeySet::parse(key_set(&[&signer]).as_bytes(), &[algorithm]);
+        let keys = Keys::new(None, set.expect("a set"));
+        let token = signer.token("mia");
+        group.bench_function(name(algorithm), |b| {
+            b.iter(|| verify(black_box(&token), &keys, &rules, now).expect("valid"));
+        });
+    }
+    let secret = Secret::new(&"s".repeat(SECRET_BYTES_MIN)).expect("long enough");
+    let mia = UserId::new("mia").expect("a user id");
+    let expires = Millis(now.0 + 3_600_000);
+    let token = secret.sign(&rules, &mia, expires).expect("signs");
+    let keys = Keys::new(Some(&secret), KeySet::default());
+    group.bench_function("HS256", |b| {
+        b.iter(|| verify(black_box(&token), &keys, &rules, now).expect("valid"));
+    });
+    let config = Config::try_parse_from(["ironflow-sync"]).expect("defaults");
+    let keyring = Keyring::new(&config.auth, Some(&secret)).expect("a keyring");
+    group.bench_function("came before", |b| {
+        b.iter(|| keyring.verify(black_box(&token), now).now_or_never());
+    });
+}
+
+criterion_group!(benches, one_item, whole_batches, json, tokens);
 criterion_main!(benches);

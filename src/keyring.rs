@@ -6,6 +6,7 @@
 //! however many ask. While that fails the keys at hand stay in service; a key that is missing in a set
 //! that was read is revoked.
 
+mod remembered;
 mod settings;
 mod source;
 
@@ -19,6 +20,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use remembered::Remembered;
 pub use settings::SettingError;
 use settings::Settings;
 use source::Source;
@@ -34,6 +36,19 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How soon to try again while there are no keys at all, so nobody can sign in with one.
 const FIRST_READ_PAUSE: Duration = Duration::from_secs(5);
+
+/// What tokens are checked against, and those that were accepted. With other keys every token is checked anew.
+struct Check {
+    keys: Keys,
+    remembered: Remembered,
+}
+
+impl Check {
+    fn with(keys: Keys) -> Arc<Self> {
+        let remembered = Remembered::default();
+        Arc::new(Self { keys, remembered })
+    }
+}
 
 /// Says who calls. Cheap to clone; all clones are one keyring.
 #[derive(Clone)]
@@ -54,7 +69,7 @@ struct Ring {
 }
 
 struct State {
-    keys: Arc<Keys>,
+    check: Arc<Check>,
     /// Whether a key set was ever read.
     is_loaded: bool,
     /// Before then keys are not read again; `None`: they are being read.
@@ -75,7 +90,7 @@ impl Keyring {
         };
         let state = State {
             is_loaded: matches!(settings.source, Some(Source::File(_))),
-            keys: Arc::new(Keys::new(secret, set)),
+            check: Check::with(Keys::new(secret, set)),
             rest_until: None,
         };
         Ok(Self {
@@ -122,8 +137,9 @@ impl Keyring {
     }
 
     fn check(&self, token: &str, now: Millis) -> Result<Caller, Refusal> {
-        let keys = self.ring.state.borrow().keys.clone();
-        auth::verify(token, &keys, &self.ring.rules, now)
+        let check = self.ring.state.borrow().check.clone();
+        let verify = || auth::verify(token, &check.keys, &self.ring.rules, now);
+        check.remembered.or(token, now, verify)
     }
 
     /// Waits until the keys have been read again, if they may be, and for a moment at most.
@@ -210,7 +226,7 @@ impl Keyring {
         let mut due = Instant::now();
         self.ring.state.send_modify(|state| {
             if let Some(set) = set {
-                state.keys = Arc::new(state.keys.with_set(set));
+                state.check = Check::with(state.check.keys.with_set(set));
             }
             state.is_loaded |= !failed;
             let rest = match state.is_loaded {

@@ -11,6 +11,7 @@ use ironflow_sync::config::Config;
 use ironflow_sync::domain::clock::Millis;
 use ironflow_sync::error::Refusal;
 use ironflow_sync::keyring::{Keyring, SettingError};
+use serde_json::json;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -113,19 +114,21 @@ async fn the_first_token_after_the_start_and_after_a_rotation_is_as_good_as_any(
 #[tokio::test]
 async fn a_key_that_has_left_the_set_is_refused() {
     let (old, new) = (ed("old"), ed("new"));
+    // The same tokens again and again.
+    let (of_old, of_new) = (old.token("mia"), new.token("mia"));
     let server = KeyServer::start(Answer::Body(key_set(&[&old, &new]))).await;
     let fresh = Fresh::of(&server, &ALL_THE_TIME).await;
-    fresh.verify(&old.token("mia")).await.expect("in the set");
+    fresh.verify(&of_old).await.expect("in the set");
     server.tell(Answer::Body(key_set(&[&new])));
-    fresh.until(false, &old.token("mia")).await;
-    fresh.verify(&new.token("mia")).await.expect("in the set");
+    fresh.until(false, &of_old).await;
+    fresh.verify(&of_new).await.expect("in the set");
 
     let other = Signer {
         kid: new.kid.clone(),
         ..ed("x")
     };
     server.tell(Answer::Body(key_set(&[&other])));
-    fresh.until(false, &new.token("mia")).await;
+    fresh.until(false, &of_new).await;
     fresh
         .verify(&other.token("mia"))
         .await
@@ -135,6 +138,26 @@ async fn a_key_that_has_left_the_set_is_refused() {
     fresh.until(false, &other.token("mia")).await;
     let refused = fresh.verify(&other.token("mia")).await;
     assert_eq!(refused, Err(Refusal::KeyUnknown), "an empty set is a set");
+}
+
+#[tokio::test]
+async fn a_token_that_was_accepted_counts_no_longer_than_one_that_is_new() {
+    let signer = ed("key");
+    let server = KeyServer::start(Answer::Body(key_set(&[&signer]))).await;
+    let fresh = Fresh::of(&server, &[]).await;
+    let now_s = now_s();
+    let token = signer.sign(&json!({"sub": "mia", "nbf": now_s, "exp": now_s + 60}));
+    let after = async |seconds: i64| {
+        let then = Millis((now_s + seconds) * 1000);
+        fresh.keyring.verify(&token, then).await
+    };
+    after(0).await.expect("it is valid");
+    after(59).await.expect("still");
+    after(89).await.expect("with half a minute of leeway");
+    assert_eq!(after(91).await, Err(Refusal::TokenOutdated { ago_s: 31 }));
+    let early = Err(Refusal::TokenInvalid("it is not valid yet"));
+    assert_eq!(after(-31).await, early, "the clock went back");
+    after(0).await.expect("and on");
 }
 
 #[tokio::test]
