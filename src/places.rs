@@ -158,6 +158,11 @@ impl Places {
         }
     }
 
+    /// Whether anybody waits for a place.
+    pub fn are_wanted(&self) -> bool {
+        !self.shared.lock().order.is_empty()
+    }
+
     /// Waits for a place, as long as a call may.
     pub async fn take_soon(&self, scope: &Scope, work: Work) -> Result<Place, Refusal> {
         self.soon(self.take(scope, work)).await
@@ -347,6 +352,7 @@ mod tests {
         }
         let mut other = Box::pin(places.take(&leo, Work::Other));
         assert!((&mut other).now_or_never().is_none());
+        assert!(places.are_wanted());
         drop(held);
         let first = (&mut busy[0]).now_or_never().expect("asked first");
         assert!((&mut other).now_or_never().is_none());
@@ -355,6 +361,8 @@ mod tests {
         assert!((&mut busy[1]).now_or_never().is_none());
         drop(second);
         assert!((&mut busy[1]).now_or_never().is_some());
+        assert!((&mut busy[2]).now_or_never().is_some());
+        assert!(!places.are_wanted());
     }
 
     #[tokio::test]

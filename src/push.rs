@@ -138,7 +138,7 @@ impl Push {
         let refused = loop {
             // Whoever has the turn sees to it that all who are in line then are settled, this batch among them.
             let settling = async {
-                let turn = self.turns.take(&scope).await?;
+                let turn = self.turns.take_in_line(&scope).await?;
                 self.see_settled(&scope, turn).await
             };
             tokio::select! {

@@ -18,6 +18,7 @@ use ironflow_sync::error::{CallError, Refusal};
 use ironflow_sync::feed::Feed;
 use ironflow_sync::metrics::Metrics;
 use ironflow_sync::places::Places;
+use ironflow_sync::push::revoke::RevokeRequest;
 use ironflow_sync::push::{Push, PushRequest, PushResponse, PushRules};
 use ironflow_sync::store::Store;
 use ironflow_sync::store::device::DeviceInfo;
@@ -126,19 +127,21 @@ impl Pushes {
         let mut requests = requests.into_iter();
         let first = requests.next().expect("a request");
         let mut begun = vec![self.begin(first)];
-        let waits = "select count(*) from pg_stat_activity
-            where datname = current_database() and wait_event_type = 'Lock'";
-        let waiting = async || -> i64 {
-            let row = sql.query_one(waits, &[]).await;
-            row.expect("activity").get(0)
-        };
         eventually("the first waits for the lock", async || {
-            waiting().await == 1
+            waiting(sql).await == 1
         })
         .await;
         begun.extend(requests.map(|request| self.begin(request)));
         begun
     }
+}
+
+/// How many sessions wait for a lock.
+async fn waiting(sql: &Client) -> i64 {
+    let waits = "select count(*) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'";
+    let row = sql.query_one(waits, &[]).await;
+    row.expect("activity").get(0)
 }
 
 /// How many transactions have written the entities there are.
@@ -233,13 +236,7 @@ async fn batches_of_several_users_that_wait_for_one_place_are_written_in_one_tra
         user.begin(request)
     };
     let mut begun = FuturesOrdered::from_iter([begin("mia", &pushes[0])]);
-    let waits = "select count(*) from pg_stat_activity
-        where datname = current_database() and wait_event_type = 'Lock'";
-    eventually("mia's waits to commit", async || {
-        let row = sql.query_one(waits, &[]).await.expect("activity");
-        row.get::<_, i64>(0) == 1
-    })
-    .await;
+    eventually("mia's waits to commit", async || waiting(&sql).await == 1).await;
     for (name, user) in users.into_iter().zip(&pushes).skip(1) {
         begun.push_back(begin(name, user));
     }
@@ -261,6 +258,44 @@ async fn batches_of_several_users_that_wait_for_one_place_are_written_in_one_tra
         ["user/idaida", "user/leoleo", "user/miamia"],
         "each has its own"
     );
+}
+
+#[tokio::test]
+async fn devices_that_never_rest_leave_the_turn_to_what_else_their_user_does() {
+    let database = TestDatabase::new().await;
+    let sql = database.client().await;
+    let pushes = Pushes::over(database.store());
+    for device in ["phone", "tablet", "lost"] {
+        // Each is known by now.
+        let first = pushes.request(device, Uuid::new_v4(), 0, "first");
+        assert!(is_applied(&pushes.run(first).await));
+    }
+    sql.batch_execute(COMMITS_WAIT).await.expect("a trigger");
+    let ids = [Uuid::new_v4(), Uuid::new_v4()];
+    let begin = |device, id| pushes.begin(pushes.request(device, id, 0, "again"));
+    // One is at work whenever the other comes: there is always somebody in line.
+    let phone = begin("phone", ids[0]);
+    eventually("it waits to commit", async || waiting(&sql).await == 1).await;
+    let tablet = begin("tablet", ids[1]);
+    let revoke = pushes.push.revoke(RevokeRequest {
+        scope: Scope::of(&pushes.user),
+        device: DeviceId::new("lost").expect("an id"),
+        now: NOW,
+    });
+    let restless = async |device, id, begun: Pushing| {
+        begun.await.expect("settled");
+        for base in 1.. {
+            let edit = pushes.request(device, id, base, "again");
+            assert!(is_applied(&pushes.run(edit).await));
+        }
+    };
+    let release = "select pg_advisory_unlock(4711)";
+    sql.batch_execute(release).await.expect("released");
+    tokio::select! {
+        () = restless("phone", ids[0], phone) => panic!("it rests"),
+        () = restless("tablet", ids[1], tablet) => panic!("it rests"),
+        revoked = revoke => assert_eq!(revoked.expect("in its turn"), NOW),
+    }
 }
 
 #[tokio::test]

@@ -142,6 +142,31 @@ impl Lines {
         taken
     }
 
+    /// Takes those who are first in the lines of scopes whose turn it still is. It ends where nobody waits in line, or
+    /// somebody else does; and everywhere if other scopes are ready.
+    pub fn go_on(&self, turns: Vec<(Scope, Turn)>) -> Vec<Line> {
+        let mut state = self.lock();
+        if !state.ready.is_empty() {
+            return Vec::new();
+        }
+        let mut taken = Vec::new();
+        for (scope, turn) in turns {
+            if turn.is_wanted() {
+                continue;
+            }
+            let (batches, _) = state.first_in_line(&scope);
+            let waiting = state.draw(&scope, batches);
+            if !waiting.is_empty() {
+                taken.push(Line {
+                    scope,
+                    turn,
+                    waiting,
+                });
+            }
+        }
+        taken
+    }
+
     /// Nothing is ever left half-done under this lock, so a poisoned one is as good as any.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -331,6 +356,28 @@ mod tests {
         assert_eq!(hall.take(), [[1]]);
         assert_eq!(hall.take(), [[0; 0]; 0]);
         drop(callers);
+        assert!(hall.is_empty());
+    }
+
+    #[tokio::test]
+    async fn who_has_come_meanwhile_is_next_unless_another_scope_is_ready() {
+        let hall = Hall::default();
+        let (_first, _entered) = (hall.join("mia", 1), hall.enter("mia").await);
+        let turns = |lines: Vec<Line>| {
+            let turns = lines.into_iter().map(|line| (line.scope, line.turn));
+            turns.collect::<Vec<_>>()
+        };
+        let mine = turns(hall.lines.take());
+        let _callers = [2, 3].map(|items| hall.join("mia", items));
+        let lines = hall.lines.go_on(mine);
+        assert_eq!(lines[0].waiting.len(), 2);
+        let _late = hall.join("mia", 4);
+        let _leo = (hall.join("leo", 1), hall.enter("leo").await);
+        assert!(hall.lines.go_on(turns(lines)).is_empty());
+        assert_eq!(hall.take(), [[1]]);
+        let _entered = hall.enter("mia").await;
+        assert!(hall.lines.go_on(turns(hall.lines.take())).is_empty());
+        drop(hall.enter("mia").await);
         assert!(hall.is_empty());
     }
 

@@ -1,5 +1,6 @@
 //! Batches at work: those nothing stands in the way of in one go, the others one by one.
 
+use std::mem;
 use std::time::Instant;
 
 use tracing::{Instrument, Span};
@@ -22,42 +23,51 @@ use crate::turns::Turn;
 type AtOnce = Option<Result<Vec<Answer>, CallError>>;
 
 impl Push {
-    /// Settles those who are first in the lines that have been ready for longest. Their turns end when they are.
+    /// Settles those who are first in the lines that have been ready for longest, and then those who have come to the
+    /// same lines meanwhile, until nobody has, or others are ready or wait for a turn or a place.
     pub(super) async fn settle_next(&self, place: WritingPlace) {
-        let begun = Instant::now();
-        let lines = self.lines.take();
-        for waiting in lines.iter().flat_map(|line| &line.waiting) {
-            waiting.span.in_scope(report::attempt);
-        }
-        let mut at_once = self.settle_at_once(&lines).await.into_iter();
-        drop(place);
-        let mut answered = Vec::new();
-        for Line {
-            scope,
-            turn,
-            waiting,
-        } in lines
-        {
-            let mut alone = Vec::new();
-            for (waiting, settled) in waiting.into_iter().zip(&mut at_once) {
-                match settled {
-                    Some(settled) => answered.push((waiting, settled)),
-                    None => alone.push(waiting),
+        let mut lines = self.lines.take();
+        let mut settled = Vec::new();
+        while !lines.is_empty() {
+            let begun = Instant::now();
+            for waiting in lines.iter().flat_map(|line| &line.waiting) {
+                waiting.span.in_scope(report::attempt);
+            }
+            // Those of the round before have their answers while Postgres writes these.
+            let before = mem::take(&mut settled);
+            let answering = async { self.answer_all(before) };
+            let (at_once, ()) = tokio::join!(self.settle_at_once(&lines), answering);
+            let mut at_once = at_once.into_iter();
+            let mut turns = Vec::new();
+            for Line {
+                scope,
+                turn,
+                waiting,
+            } in lines
+            {
+                let mut alone = Vec::new();
+                for (waiting, answers) in waiting.into_iter().zip(&mut at_once) {
+                    match answers {
+                        Some(answers) => settled.push((waiting, answers, begun)),
+                        None => alone.push(waiting),
+                    }
+                }
+                if alone.is_empty() {
+                    turns.push((scope, turn));
+                } else {
+                    let push = self.clone();
+                    self.tasks
+                        .spawn(async move { push.settle_alone(&scope, turn, alone, begun).await });
                 }
             }
-            if alone.is_empty() {
-                // Those behind them need not wait until all have their answers.
-                drop(turn);
-            } else {
-                let push = self.clone();
-                self.tasks
-                    .spawn(async move { push.settle_alone(&scope, turn, alone, begun).await });
-            }
+            // Those behind them need not wait until all have their answers.
+            lines = match self.places.are_wanted() {
+                true => Vec::new(),
+                false => self.lines.go_on(turns),
+            };
         }
-        for (waiting, settled) in answered {
-            let span = waiting.span.clone();
-            span.in_scope(|| self.answer(waiting, settled, begun));
-        }
+        drop(place);
+        self.answer_all(settled);
     }
 
     /// Settles batches of one scope, one after the other. Its turn ends when they are.
@@ -75,6 +85,13 @@ impl Push {
             work.instrument(span).await;
         }
         drop(turn);
+    }
+
+    fn answer_all(&self, settled: Vec<(Waiting, Result<Vec<Answer>, CallError>, Instant)>) {
+        for (waiting, answers, begun) in settled {
+            let span = waiting.span.clone();
+            span.in_scope(|| self.answer(waiting, answers, begun));
+        }
     }
 
     /// Tells what became of a batch: its caller, the log and the metrics.
