@@ -43,6 +43,26 @@ pub(super) struct Line {
     pub waiting: Vec<Waiting>,
 }
 
+/// What is settled together.
+#[derive(Default)]
+struct Room {
+    batches: usize,
+    items: usize,
+}
+
+impl Room {
+    /// Takes in a scope's batches and their items; false: they are too many, beside those that it holds.
+    fn holds(&mut self, batches: usize, items: usize) -> bool {
+        let is_first = self.batches == 0;
+        let (batches, items) = (self.batches + batches, self.items + items);
+        let fits = is_first || (batches <= BATCHES_MAX && items <= SHARED_ITEMS_MAX);
+        if fits {
+            *self = Self { batches, items };
+        }
+        fits
+    }
+}
+
 #[derive(Default)]
 struct State {
     lines: HashMap<Scope, VecDeque<Waiting>>,
@@ -120,13 +140,10 @@ impl Lines {
     pub fn take(&self) -> Vec<Line> {
         let mut state = self.lock();
         let mut taken = Vec::new();
-        let (mut batches, mut items) = (0, 0);
+        let mut room = Room::default();
         while let Some(next) = state.ready.front() {
             let (its_batches, its_items) = state.first_in_line(&next.scope);
-            batches += its_batches;
-            items += its_items;
-            let fits = batches <= BATCHES_MAX && items <= SHARED_ITEMS_MAX;
-            if !fits && !taken.is_empty() {
+            if !room.holds(its_batches, its_items) {
                 break;
             }
             let Some(Ready { scope, turn, .. }) = state.ready.pop_front() else {
@@ -143,26 +160,25 @@ impl Lines {
     }
 
     /// Takes those who are first in the lines of scopes whose turn it still is. It ends where nobody waits in line, or
-    /// somebody else does; and everywhere if other scopes are ready.
+    /// somebody else does, or they are too many to be settled together; and everywhere if other scopes are ready.
     pub fn go_on(&self, turns: Vec<(Scope, Turn)>) -> Vec<Line> {
         let mut state = self.lock();
         if !state.ready.is_empty() {
             return Vec::new();
         }
         let mut taken = Vec::new();
+        let mut room = Room::default();
         for (scope, turn) in turns {
-            if turn.is_wanted() {
+            let (batches, items) = state.first_in_line(&scope);
+            if batches == 0 || turn.is_wanted() || !room.holds(batches, items) {
                 continue;
             }
-            let (batches, _) = state.first_in_line(&scope);
             let waiting = state.draw(&scope, batches);
-            if !waiting.is_empty() {
-                taken.push(Line {
-                    scope,
-                    turn,
-                    waiting,
-                });
-            }
+            taken.push(Line {
+                scope,
+                turn,
+                waiting,
+            });
         }
         taken
     }
@@ -379,6 +395,28 @@ mod tests {
         assert!(hall.lines.go_on(turns(hall.lines.take())).is_empty());
         drop(hall.enter("mia").await);
         assert!(hall.is_empty());
+    }
+
+    #[tokio::test]
+    async fn of_several_scopes_no_more_go_on_than_are_taken_together() {
+        let hall = Hall::default();
+        let mut entered = Vec::new();
+        let mut callers = Vec::new();
+        for user in ["mia", "leo", "ben"] {
+            callers.push(hall.join(user, 1));
+            entered.push(hall.enter(user).await);
+        }
+        let turns = hall.lines.take().into_iter();
+        let turns = turns.map(|line| (line.scope, line.turn)).collect();
+        callers.extend(
+            [("mia", 40), ("leo", 25), ("ben", 24)].map(|(user, items)| hall.join(user, items)),
+        );
+        let lines = hall.lines.go_on(turns);
+        let sizes = lines.iter().map(|line| line.waiting[0].request.batch.len());
+        assert_eq!(sizes.collect::<Vec<_>>(), [40, 24]);
+        // Leo's turn is somebody's who sees to it.
+        let _entered = hall.enter("leo").await;
+        assert_eq!(hall.take(), [[25]]);
     }
 
     #[tokio::test]
