@@ -15,7 +15,9 @@
 -- lies before that is read in the end, so its data is carried through nothing and unpacked once.
 -- One statement, so one snapshot: no row is newer than the head beside it.
 with lane as materialized (
-    select *
+    select
+        ordinal, scope, after, began_at, for_new_types,
+        head, entities, open_conflicts, inbox_revision, last, ended
     from measure_page($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 )
 select
