@@ -1,5 +1,5 @@
-//! Tokens that were accepted: a device sends the same one with every call, and checking its signature takes longer
-//! than most calls do.
+//! Tokens that were accepted: a device sends the same one with every call, and checking its signature may take longer
+//! than what the call asks for.
 
 use std::collections::HashMap;
 use std::mem;

@@ -149,12 +149,7 @@ impl Lines {
             let Some(Ready { scope, turn, .. }) = state.ready.pop_front() else {
                 break;
             };
-            let waiting = state.draw(&scope, its_batches);
-            taken.push(Line {
-                scope,
-                turn,
-                waiting,
-            });
+            taken.push(state.draw(scope, turn, its_batches));
         }
         taken
     }
@@ -173,12 +168,7 @@ impl Lines {
             if batches == 0 || turn.is_wanted() || !room.holds(batches, items) {
                 continue;
             }
-            let waiting = state.draw(&scope, batches);
-            taken.push(Line {
-                scope,
-                turn,
-                waiting,
-            });
+            taken.push(state.draw(scope, turn, batches));
         }
         taken
     }
@@ -217,16 +207,20 @@ impl State {
         (batches, items)
     }
 
-    /// Takes so many batches from the start of a line.
-    fn draw(&mut self, scope: &Scope, batches: usize) -> Vec<Waiting> {
-        let Some(line) = self.lines.get_mut(scope) else {
-            return Vec::new();
-        };
-        let drawn = line.drain(..batches).collect();
-        if line.is_empty() {
-            self.lines.remove(scope);
+    /// Takes so many batches from the start of a scope's line.
+    fn draw(&mut self, scope: Scope, turn: Turn, batches: usize) -> Line {
+        let mut waiting = Vec::new();
+        if let Some(line) = self.lines.get_mut(&scope) {
+            waiting.extend(line.drain(..batches));
+            if line.is_empty() {
+                self.lines.remove(&scope);
+            }
         }
-        drawn
+        Line {
+            scope,
+            turn,
+            waiting,
+        }
     }
 }
 
