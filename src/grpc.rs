@@ -13,6 +13,7 @@ mod history;
 mod inbox;
 mod info;
 pub mod metered;
+pub mod packed;
 mod status;
 pub mod sync;
 mod teller;
@@ -21,6 +22,7 @@ mod teller;
 #[allow(missing_docs, clippy::all)]
 pub mod proto {
     tonic::include_proto!("ironflow.sync.v1");
+    include!(concat!(env!("OUT_DIR"), "/server/ironflow.sync.v1.rs"));
 
     /// Everything in `proto/` as a `FileDescriptorSet`, for reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -27,7 +27,7 @@ use crate::store::Store;
 use crate::store::device::Seen;
 use crate::store::inbox::InboxStretch;
 use crate::store::news::News;
-use crate::store::page::{Entity, PageLimits, Reader};
+use crate::store::page::{EntityRow, PageLimits, Reader};
 use crate::trace::traced;
 
 /// About how many bytes of data a page holds.
@@ -69,7 +69,7 @@ pub struct PullRequest {
 #[derive(Debug)]
 pub struct Page {
     /// What changed, in order.
-    pub entities: Vec<Entity>,
+    pub entities: Vec<EntityRow>,
     /// Where the next page begins.
     pub cursor: String,
     /// Whether there is more now.

@@ -21,7 +21,7 @@ use crate::feed::{Feed, Subscription};
 use crate::metrics::Metrics;
 use crate::pull::{CONFLICTS_AT_ONCE, Pull, PullRequest};
 use crate::store::inbox::InboxStretch;
-use crate::store::page::Entity;
+use crate::store::page::EntityRow;
 use crate::trace::traced;
 
 /// How often a read is tried again while the store is out of reach, and about how long each wait is,
@@ -38,7 +38,7 @@ pub enum Event {
     /// Entities changed.
     Changes {
         /// At their newest versions, in order.
-        entities: Vec<Entity>,
+        entities: Vec<EntityRow>,
         /// Where to go on.
         cursor: String,
     },
@@ -165,7 +165,7 @@ struct Following {
     /// What was found there and not sent yet: at most [`CONFLICTS_AT_ONCE`].
     conflicts: VecDeque<Conflict>,
     /// The entities of that page. They are sent behind its conflicts, since their cursor is past both.
-    changes: Vec<Entity>,
+    changes: Vec<EntityRow>,
 }
 
 impl Following {

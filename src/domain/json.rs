@@ -10,7 +10,7 @@ use std::collections::btree_map::Entry;
 use smol_str::SmolStr;
 
 use super::number::{Decimal, size_problem};
-pub use shorten::shorten_numbers;
+pub use shorten::{may_hold_overlong_number, shorten_numbers};
 
 mod shorten;
 #[cfg(test)]

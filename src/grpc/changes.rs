@@ -3,6 +3,7 @@
 use super::edge::now;
 use super::fields::{batch_number, device_id};
 use super::inbox::conflict_message;
+use super::packed::{Paged, PullResponse, WatchResponse};
 use super::proto::{self, watch_response};
 use crate::auth::Caller;
 use crate::config::Limits;
@@ -11,7 +12,6 @@ use crate::domain::scope::Scope;
 use crate::domain::standing::Gate;
 use crate::error::{FieldProblem, Refusal};
 use crate::pull::{Page, PullRequest};
-use crate::store::page::Entity;
 use crate::watch::Event;
 
 /// Entities on a page if the device does not say.
@@ -94,24 +94,31 @@ pub(super) fn as_pull(request: proto::WatchRequest) -> proto::PullRequest {
 }
 
 /// A page, as a message.
-pub(super) fn pull_response(page: Page) -> proto::PullResponse {
-    proto::PullResponse {
-        entities: page.entities.into_iter().map(entity).collect(),
+pub(super) fn pull_response(page: Page) -> PullResponse {
+    let rest = proto::PullResponse {
+        entities: Vec::new(),
         cursor: page.cursor,
         has_more: page.has_more,
         server_time: now().0,
         remaining: page.remaining,
         open_conflicts: page.open_conflicts,
+    };
+    Paged {
+        entities: page.entities,
+        rest,
     }
 }
 
 /// What happens on a watch, as a message.
-pub(super) fn watch_response(event: Event) -> proto::WatchResponse {
+pub(super) fn watch_response(event: Event) -> WatchResponse {
     let event = match event {
-        Event::Changes { entities, cursor } => watch_response::Event::Changes(proto::Changes {
-            entities: entities.into_iter().map(entity).collect(),
-            cursor,
-        }),
+        Event::Changes { entities, cursor } => {
+            let rest = proto::Changes {
+                entities: Vec::new(),
+                cursor,
+            };
+            return WatchResponse::Changes(Paged { entities, rest });
+        }
         Event::Conflict(conflict) => {
             watch_response::Event::Conflict(conflict_message(conflict, None))
         }
@@ -121,22 +128,5 @@ pub(super) fn watch_response(event: Event) -> proto::WatchResponse {
             cursor,
         }),
     };
-    proto::WatchResponse { event: Some(event) }
-}
-
-fn entity(entity: Entity) -> proto::Entity {
-    proto::Entity {
-        entity_type: entity.key.entity_type.as_str().to_owned(),
-        entity_id: entity.key.entity_id.to_string(),
-        deleted: entity.document.is_none(),
-        data: entity
-            .document
-            .map(|document| document.into_text().into_bytes())
-            .unwrap_or_default(),
-        version: entity.version.number(),
-        device_id: entity.device.as_str().to_owned(),
-        edit_time: entity.edit_time.0,
-        created_at: entity.created_at.0,
-        updated_at: entity.updated_at.0,
-    }
+    proto::WatchResponse { event: Some(event) }.into()
 }

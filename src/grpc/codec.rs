@@ -7,6 +7,7 @@ use prost::Message;
 use tonic::Status;
 use tonic::codec::{BufferSettings, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
+use super::packed::Pack;
 use super::status::invalid_message;
 
 /// Bytes a buffer begins with, and in whose multiples room is made for what is packed.
@@ -28,7 +29,7 @@ impl<T, U> Default for Codec<T, U> {
 
 impl<T, U> tonic::codec::Codec for Codec<T, U>
 where
-    T: Message + Send + 'static,
+    T: Pack + Send + 'static,
     U: Message + Default + Send + 'static,
 {
     type Encode = T;
@@ -49,14 +50,14 @@ where
 #[derive(Debug, Clone)]
 pub struct ExactEncoder<T>(PhantomData<T>);
 
-impl<T: Message> Encoder for ExactEncoder<T> {
+impl<T: Pack> Encoder for ExactEncoder<T> {
     type Item = T;
     type Error = Status;
 
     fn encode(&mut self, message: T, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        buffer.reserve(message.encoded_len());
-        let encoded = message.encode(buffer);
-        encoded.map_err(|error| Status::internal(error.to_string()))
+        buffer.reserve(message.packed_len());
+        let packed = message.pack(buffer);
+        packed.map_err(|error| Status::internal(error.to_string()))
     }
 
     fn buffer_settings(&self) -> BufferSettings {

@@ -75,10 +75,10 @@ fn method(path: &str) -> Method {
     let named = path.strip_prefix('/').and_then(|path| path.split_once('/'));
     let found = named.and_then(|(service, name)| {
         METHODS
-            .into_iter()
+            .iter()
             .find(|method| method.grpc_method == name && method.grpc_service == service)
     });
-    found.unwrap_or(Method::UNKNOWN)
+    found.copied().unwrap_or(Method::UNKNOWN)
 }
 
 /// Wraps every service in a [`MeteredService`].
@@ -178,6 +178,11 @@ impl HttpBody for Told {
 
 /// Counts the end of a call by what its headers or trailers say of it.
 fn ended(call: CallUnderWay, headers: &HeaderMap) {
+    // Most; what is in the headers beside it need not be read.
+    let code = headers.get(Status::GRPC_STATUS);
+    if code.is_some_and(|code| code == "0") {
+        return call.ended(name(Code::Ok));
+    }
     let status = Status::from_header_map(headers);
     match status {
         Some(status) if status.code() != Code::Ok => {

@@ -24,6 +24,7 @@ use super::inbox::{
     unknown_conflict,
 };
 use super::info::{server_info_response, status_response};
+use super::packed::{PullResponse, WatchResponse};
 use super::proto;
 use super::proto::sync_service_server::SyncService;
 use super::status::reported;
@@ -110,7 +111,7 @@ impl SyncService for Sync {
     async fn pull(
         &self,
         request: Request<proto::PullRequest>,
-    ) -> Result<Response<proto::PullResponse>, Status> {
+    ) -> Result<Response<PullResponse>, Status> {
         weigh(&request);
         let caller = caller(&request)?;
         let gate = self.gatekeeper.gate(&caller);
@@ -122,7 +123,7 @@ impl SyncService for Sync {
         Ok(Response::new(pull_response(page)))
     }
 
-    type WatchStream = Pin<Box<dyn Stream<Item = Result<proto::WatchResponse, Status>> + Send>>;
+    type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchResponse, Status>> + Send>>;
 
     async fn watch(
         &self,

@@ -1,8 +1,10 @@
 //! Columns of rows as the types of the domain, and times as Postgres takes them.
 
+use std::fmt::Display;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_postgres::Row;
+use tokio_postgres::row::RowIndex;
 
 use crate::domain::clock::Millis;
 use crate::domain::decide::{Resolution, Rule};
@@ -11,8 +13,8 @@ use crate::domain::plan::Cause;
 use crate::domain::version::{Revision, Version};
 use crate::error::Fault;
 
-pub(super) fn version(row: &Row, column: &str) -> Result<Version, Fault> {
-    let number: i32 = row.try_get(column)?;
+pub(super) fn version(row: &Row, column: impl RowIndex + Display) -> Result<Version, Fault> {
+    let number: i32 = row.try_get(&column)?;
     Version::new(number).ok_or_else(|| unexpected(column))
 }
 
@@ -29,8 +31,8 @@ pub(super) fn parsed<T>(
     parse(row.try_get(column)?).ok_or_else(|| unexpected(column))
 }
 
-pub(super) fn millis(row: &Row, column: &str) -> Result<Millis, Fault> {
-    let time: SystemTime = row.try_get(column)?;
+pub(super) fn millis(row: &Row, column: impl RowIndex + Display) -> Result<Millis, Fault> {
+    let time: SystemTime = row.try_get(&column)?;
     let since_epoch = time
         .duration_since(UNIX_EPOCH)
         .map_err(|_| unexpected(column))?;
@@ -54,7 +56,7 @@ pub(super) fn system_time(time: Millis) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(time.0.max(0) as u64)
 }
 
-pub(super) fn unexpected(column: &str) -> Fault {
+pub(super) fn unexpected(column: impl Display) -> Fault {
     Fault::Defect(format!("unexpected value in column {column}"), None)
 }
 

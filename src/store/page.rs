@@ -1,18 +1,20 @@
 //! One page of changes, in one statement.
 
+mod entity;
+
+use entity::{ENTITY_ID, REVISION};
+pub use entity::{Entity, EntityRow};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::Store;
-use super::columns::{entity_key, millis, ordinal, parsed, revision, unexpected, version};
+use super::columns::{ordinal, revision, unexpected};
 use super::standing::{READ_STANDING, standing};
-use crate::domain::clock::Millis;
-use crate::domain::entity::{Document, EntityKey};
 use crate::domain::page::{LaneRead, PageQuery};
 use crate::domain::scope::{DeviceId, Scope};
 use crate::domain::standing::Standing;
-use crate::domain::version::{Revision, Version};
+use crate::domain::version::Revision;
 use crate::error::Fault;
 
 const READ_PAGE: &str = include_str!("sql/read_page.sql");
@@ -38,7 +40,7 @@ pub struct PageRead {
     /// Whether everything there was has been looked at.
     pub exhausted: bool,
     /// What to show, in order.
-    pub entities: Vec<Entity>,
+    pub entities: Vec<EntityRow>,
     /// How the reader stands, by now.
     pub standing: Standing,
 }
@@ -52,25 +54,6 @@ pub struct Reader<'a> {
     pub device: &'a DeviceId,
     /// Whether what the device wrote itself is shown.
     pub include_own: bool,
-}
-
-/// An entity at its newest version.
-#[derive(Debug)]
-pub struct Entity {
-    /// Which one.
-    pub key: EntityKey,
-    /// Its data; `None` for a tombstone.
-    pub document: Option<Document>,
-    /// Its version.
-    pub version: Version,
-    /// Who wrote this version.
-    pub device: DeviceId,
-    /// When the edit was made.
-    pub edit_time: Millis,
-    /// When the server first wrote the entity.
-    pub created_at: Millis,
-    /// When the server wrote this version.
-    pub updated_at: Millis,
 }
 
 impl Store {
@@ -117,19 +100,20 @@ impl Store {
         let page = (READ_PAGE, parameters.as_slice());
         let stands = (READ_STANDING, who.as_slice());
         let session = self.session().await?;
-        let read = session.ask_along(reader.scope, page, told, stands);
-        let (told, who) = read.await?;
+        let mut told = Told::default();
+        let read = session.ask_along(reader.scope, page, |row| told.take(row), stands);
+        let who = read.await?;
         let who = who.first().ok_or_else(|| unexpected("revoked_at"))?;
-        page_read(told, lanes.len(), standing(who)?)
+        told.page(lanes.len(), standing(who)?)
     }
 }
 
-/// What a row tells of.
-enum Told {
-    /// An entity and its place in the page: which lane, and where in it.
-    Entity((usize, Option<i64>), Entity),
-    /// A lane.
-    Lane(LaneTold),
+/// What the rows of a page tell.
+#[derive(Default)]
+struct Told {
+    /// Entities and their places in the page: which lane, and where in it.
+    entities: Vec<((usize, Option<i64>), EntityRow)>,
+    lanes: Vec<LaneTold>,
 }
 
 /// What the row of a lane tells, of all lanes too.
@@ -140,64 +124,49 @@ struct LaneTold {
     read: LaneRead,
 }
 
-fn told(row: Row) -> Result<Told, Fault> {
-    let row = &row;
-    let ordinal = ordinal(row)?;
-    let last: Option<i64> = row.try_get("revision")?;
-    let id: Option<Uuid> = row.try_get("entity_id")?;
-    if id.is_some() {
-        return Ok(Told::Entity((ordinal, last), entity(row)?));
-    }
-    Ok(Told::Lane(LaneTold {
-        ordinal,
-        epoch: row.try_get("epoch")?,
-        ended: row.try_get("ended")?,
-        read: LaneRead {
-            head: revision(row, "head")?,
-            entities: row.try_get("entities")?,
-            open_conflicts: row.try_get("open_conflicts")?,
-            inbox_revision: revision(row, "inbox_revision")?,
-            last: last.map(Revision::new),
-        },
-    }))
-}
-
-fn page_read(told: Vec<Told>, lanes: usize, standing: Standing) -> Result<PageRead, Fault> {
-    let mut epoch = None;
-    let mut read = vec![None; lanes];
-    let mut entities = Vec::with_capacity(told.len());
-    let mut exhausted = true;
-    for told in told {
-        match told {
-            Told::Entity(place, entity) => entities.push((place, entity)),
-            Told::Lane(lane) => {
-                epoch = Some(lane.epoch);
-                exhausted &= lane.ended;
-                let place = read.get_mut(lane.ordinal);
-                *place.ok_or_else(|| unexpected("ordinal"))? = Some(lane.read);
-            }
+impl Told {
+    fn take(&mut self, row: Row) -> Result<(), Fault> {
+        let ordinal = ordinal(&row)?;
+        let last: Option<i64> = row.try_get(REVISION)?;
+        let id: Option<Uuid> = row.try_get(ENTITY_ID)?;
+        if id.is_some() {
+            let place = (ordinal, last);
+            self.entities.push((place, EntityRow::new(row)?));
+            return Ok(());
         }
+        let row = &row;
+        self.lanes.push(LaneTold {
+            ordinal,
+            epoch: row.try_get("epoch")?,
+            ended: row.try_get("ended")?,
+            read: LaneRead {
+                head: revision(row, "head")?,
+                entities: row.try_get("entities")?,
+                open_conflicts: row.try_get("open_conflicts")?,
+                inbox_revision: revision(row, "inbox_revision")?,
+                last: last.map(Revision::new),
+            },
+        });
+        Ok(())
     }
-    entities.sort_by_key(|(place, _)| *place);
-    let lanes: Option<Vec<LaneRead>> = read.into_iter().collect();
-    Ok(PageRead {
-        epoch: epoch.ok_or_else(|| unexpected("epoch"))?,
-        lanes: lanes.ok_or_else(|| unexpected("ordinal"))?,
-        exhausted,
-        entities: entities.into_iter().map(|(_, entity)| entity).collect(),
-        standing,
-    })
-}
 
-fn entity(row: &Row) -> Result<Entity, Fault> {
-    let data: Option<String> = row.try_get("data")?;
-    Ok(Entity {
-        key: entity_key(row)?,
-        document: data.map(Document::from_store),
-        version: version(row, "version")?,
-        device: parsed(row, "device_id", DeviceId::new)?,
-        edit_time: millis(row, "edit_time")?,
-        created_at: millis(row, "created_at")?,
-        updated_at: millis(row, "updated_at")?,
-    })
+    fn page(mut self, lanes: usize, standing: Standing) -> Result<PageRead, Fault> {
+        let epoch = self.lanes.first().map(|lane| lane.epoch);
+        let exhausted = self.lanes.iter().all(|lane| lane.ended);
+        let mut read = vec![None; lanes];
+        for lane in self.lanes {
+            let place = read.get_mut(lane.ordinal);
+            *place.ok_or_else(|| unexpected("ordinal"))? = Some(lane.read);
+        }
+        let lanes: Option<Vec<LaneRead>> = read.into_iter().collect();
+        self.entities.sort_unstable_by_key(|(place, _)| *place);
+        let entities = self.entities.into_iter();
+        Ok(PageRead {
+            epoch: epoch.ok_or_else(|| unexpected("epoch"))?,
+            lanes: lanes.ok_or_else(|| unexpected("ordinal"))?,
+            exhausted,
+            entities: entities.map(|(_, entity)| entity).collect(),
+            standing,
+        })
+    }
 }

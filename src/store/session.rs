@@ -119,13 +119,13 @@ impl Session {
 
     /// Asks one thing whose rows are taken one by one, while Postgres makes the next, and then another, in a
     /// transaction of its own that writes nothing. One round trip.
-    pub(super) async fn ask_along<T>(
+    pub(super) async fn ask_along(
         &self,
         behalf: impl Into<Behalf<'_>>,
         (first, parameters): Question<'_>,
-        mut take: impl FnMut(Row) -> Result<T, Fault>,
+        mut take: impl FnMut(Row) -> Result<(), Fault>,
         (second, then): Question<'_>,
-    ) -> Result<(Vec<T>, Vec<Row>), Fault> {
+    ) -> Result<Vec<Row>, Fault> {
         let begin = behalf.into().begin("begin read only");
         let client = self.client()?;
         let statements = (self.prepare(first).await?, self.prepare(second).await?);
@@ -133,19 +133,17 @@ impl Session {
         let along = async {
             let rows = client.query_raw(&statements.0, parameters.iter().copied());
             let mut rows = pin!(rows.await.map_err(fault)?);
-            let mut taken = Vec::new();
             while let Some(row) = rows.try_next().await.map_err(fault)? {
-                taken.push(take(row)?);
+                take(row)?;
             }
-            Ok(taken)
+            Ok(())
         };
         let begun = async { client.batch_execute(&begin).await.map_err(fault) };
         let second = async { client.query(&statements.1, then).await.map_err(fault) };
         let ended = async { client.batch_execute("commit").await.map_err(fault) };
         let answers = try_join4(begun, along, second, ended).await;
-        let (_, taken, rows, _) =
-            answers.inspect_err(|_| self.open.store(true, Ordering::Relaxed))?;
-        Ok((taken, rows))
+        let (_, (), rows, _) = answers.inspect_err(|_| self.open.store(true, Ordering::Relaxed))?;
+        Ok(rows)
     }
 
     /// Begins a transaction with its first statements, in one round trip. Each sees what was committed while

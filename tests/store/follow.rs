@@ -132,7 +132,7 @@ async fn what_commits_while_nobody_reads_is_there_when_somebody_does() {
                 Event::Conflict(_) => panic!("nothing conflicts"),
             }
         };
-        let ids: Vec<Uuid> = entities.iter().map(|entity| entity.key.entity_id).collect();
+        let ids: Vec<Uuid> = entities.iter().map(|row| row.entity().entity_id).collect();
         assert_eq!(ids, [expected]);
         expected = push_one(&push).await;
     }

@@ -34,9 +34,9 @@ pub fn shorten_numbers(text: String) -> String {
     short
 }
 
-/// Whether so many characters of numbers stand in a row anywhere, in strings too. Whatever is that long covers a
-/// place that is looked at.
-fn may_hold_overlong_number(bytes: &[u8]) -> bool {
+/// Whether there may be something for [`shorten_numbers`] to do: so many characters of numbers stand in a row
+/// anywhere, in strings too. Whatever is that long covers a place that is looked at.
+pub fn may_hold_overlong_number(bytes: &[u8]) -> bool {
     let is_overlong = |at: usize| {
         let before = bytes[..at].iter().rev();
         let before = before.take_while(|byte| is_of_number(byte)).count();

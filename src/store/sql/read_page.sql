@@ -8,6 +8,7 @@
 -- $10 bigint: how many rows to look at, $11 bigint: how many entities to show,
 -- $12 bigint: how many bytes of data to show; one entity always fits
 --
+-- Columns are found by their places (src/store/page/entity.rs).
 -- Rows, in any order: one for each entity that is shown, with its revision; and one for each lane (entity_id null),
 -- with the epoch, where its scope stands, the last revision of the lane the page got past, and whether everything in
 -- the lane was looked at.

@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use futures_util::{Stream, StreamExt, stream};
+use ironflow_sync::grpc::packed;
 use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
 use ironflow_sync::grpc::proto::sync_service_server::{SyncService, SyncServiceServer};
 use ironflow_sync::grpc::proto::{
@@ -158,13 +159,18 @@ impl SyncService for Proxy {
         Ok(Response::new(answer))
     }
 
-    async fn pull(&self, request: Request<PullRequest>) -> Result<Response<PullResponse>, Status> {
+    async fn pull(
+        &self,
+        request: Request<PullRequest>,
+    ) -> Result<Response<packed::PullResponse>, Status> {
         let sent = request.get_ref().clone();
         let pulled = |answer: &mut PullResponse| (self.ways.pulled)(&sent, answer);
-        pass_on!(self, request, pull, self.ways.pull, pulled)
+        let answer: Result<Response<PullResponse>, Status> =
+            pass_on!(self, request, pull, self.ways.pull, pulled);
+        Ok(answer?.map(Into::into))
     }
 
-    type WatchStream = Events<WatchResponse>;
+    type WatchStream = Events<packed::WatchResponse>;
 
     async fn watch(
         &self,
@@ -178,7 +184,10 @@ impl SyncService for Proxy {
         let watched = self.ways.watched;
         let events = events.flat_map(move |event| {
             stream::iter(match event {
-                Ok(event) => watched(event).into_iter().map(Ok).collect(),
+                Ok(event) => watched(event)
+                    .into_iter()
+                    .map(|event| Ok(event.into()))
+                    .collect(),
                 Err(status) => vec![Err(status)],
             })
         });
