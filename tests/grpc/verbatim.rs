@@ -1,7 +1,7 @@
 //! What is valid is kept and returned as it is, however odd.
 
 use ironflow_sync::grpc::proto::Resolution::{Applied, NeedsUser, Unchanged};
-use ironflow_sync::grpc::proto::{DeviceInfo, SyncItem, SyncRequest};
+use ironflow_sync::grpc::proto::{DeviceInfo, PullRequest, SyncItem, SyncRequest};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -48,6 +48,17 @@ async fn numbers_survive_the_way_in_and_out_and_in_again() {
             Unchanged,
             "{number}: it changed its value"
         );
+        let pull = PullRequest {
+            device_id: "tablet".to_owned(),
+            ..PullRequest::default()
+        };
+        let (pulled, _) = tablet.pull_all(pull).await;
+        let pulled = pulled
+            .into_iter()
+            .find(|one| one.entity_id == id.to_string());
+        let pulled = pulled.expect("it is there").data;
+        let same = tablet.sync_one(put_bytes(id, 0, pulled)).await;
+        assert_eq!(same.resolution(), Unchanged, "{number}, pulled: {same:?}");
     }
 }
 
