@@ -260,6 +260,87 @@ async fn batches_of_several_users_that_wait_for_one_place_are_written_in_one_tra
     );
 }
 
+/// What is written waits as long as somebody holds this advisory lock.
+const WRITES_WAIT: &str = "
+    create function hold_for_the_test() returns trigger language plpgsql as
+        $$ begin perform pg_advisory_xact_lock_shared(4712); return new; end $$;
+    create trigger writes_wait before insert on entities
+        for each row execute function hold_for_the_test();
+    select pg_advisory_lock(4712)";
+
+/// What is called doomed cannot be committed.
+const DOOM: &str = "
+    create function doom() returns trigger language plpgsql as
+        $$ begin raise exception 'doomed'; end $$;
+    create constraint trigger doomed after insert on entities deferrable initially deferred
+        for each row when (new.data ->> 'title' = 'doomed') execute function doom()";
+
+#[tokio::test]
+async fn nobody_is_told_of_what_is_not_committed() {
+    let database = TestDatabase::new().await;
+    let sql = database.client().await;
+    let pushes = Pushes::over(database.store());
+    let devices = ["phone", "tablet", "watch"];
+    for device in devices {
+        // Each is known by now.
+        let first = pushes.request(device, Uuid::new_v4(), 0, "first");
+        assert!(is_applied(&pushes.run(first).await));
+    }
+    sql.batch_execute(WRITES_WAIT).await.expect("a trigger");
+    sql.batch_execute(COMMITS_WAIT).await.expect("a trigger");
+    let begin = |device| pushes.begin(pushes.request(device, Uuid::new_v4(), 0, "next"));
+    let mut begun = vec![begin("phone")];
+    eventually("it is being written", async || waiting(&sql).await == 1).await;
+    // They are there as soon as the phone's is written.
+    begun.extend([begin("tablet"), begin("watch")]);
+    let release = "select pg_advisory_unlock(4712)";
+    sql.batch_execute(release).await.expect("released");
+    eventually("it waits to commit", async || {
+        for pushing in &mut begun {
+            assert!(pushing.now_or_never().is_none(), "nothing is committed");
+        }
+        let commits = "select count(*) from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock' and query = 'commit'";
+        let row = sql.query_one(commits, &[]).await.expect("activity");
+        row.get::<_, i64>(0) == 1
+    })
+    .await;
+    let release = "select pg_advisory_unlock(4711)";
+    sql.batch_execute(release).await.expect("released");
+    for pushing in begun {
+        let pushed = pushing.await.expect("settled");
+        assert!(is_applied(&pushed.answers[0]), "{pushed:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_can_not_be_committed_is_told_so_and_the_next_are_written() {
+    let database = TestDatabase::new().await;
+    let sql = database.client().await;
+    let pushes = Pushes::over(database.store());
+    for device in ["phone", "tablet"] {
+        // Each is known by now.
+        let first = pushes.request(device, Uuid::new_v4(), 0, "first");
+        assert!(is_applied(&pushes.run(first).await));
+    }
+    sql.batch_execute(WRITES_WAIT).await.expect("a trigger");
+    sql.batch_execute(DOOM).await.expect("a trigger");
+    let begin = |device, title| pushes.begin(pushes.request(device, Uuid::new_v4(), 0, title));
+    let doomed = begin("phone", "doomed");
+    eventually("it is being written", async || waiting(&sql).await == 1).await;
+    let next = begin("tablet", "next");
+    let release = "select pg_advisory_unlock(4712)";
+    sql.batch_execute(release).await.expect("released");
+    let refused = doomed.await.expect_err("it is not there");
+    assert!(matches!(refused, CallError::Failed(_)), "{refused:?}");
+    let pushed = next.await.expect("settled");
+    assert!(is_applied(&pushed.answers[0]), "{pushed:?}");
+    let titles = "select data ->> 'title' from entities order by revision";
+    let titles = sql.query(titles, &[]).await.expect("titles");
+    let titles: Vec<String> = titles.iter().map(|row| row.get(0)).collect();
+    assert_eq!(titles, ["first", "first", "next"]);
+}
+
 #[tokio::test]
 async fn devices_that_never_rest_leave_the_turn_to_what_else_their_user_does() {
     let database = TestDatabase::new().await;

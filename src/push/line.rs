@@ -2,6 +2,7 @@
 //! other scopes whose turn it is, until somebody gets a place and settles all of them.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
@@ -154,21 +155,29 @@ impl Lines {
         taken
     }
 
-    /// Takes those who are first in the lines of scopes whose turn it still is. It ends where nobody waits in line, or
-    /// somebody else does, or they are too many to be settled together; and everywhere if other scopes are ready.
-    pub fn go_on(&self, turns: Vec<(Scope, Turn)>) -> Vec<Line> {
+    /// Takes those who are first in the lines of scopes whose turn it still is, if they are so many together, and
+    /// their turns with them. It ends where nobody waits in line, or somebody else does, or they are too many to be
+    /// settled together; and everywhere if other scopes are ready.
+    pub fn go_on(&self, turns: &mut Vec<(Scope, Turn)>, batches_min: usize) -> Vec<Line> {
         let mut state = self.lock();
         if !state.ready.is_empty() {
             return Vec::new();
         }
-        let mut taken = Vec::new();
         let mut room = Room::default();
-        for (scope, turn) in turns {
-            let (batches, items) = state.first_in_line(&scope);
-            if batches == 0 || turn.is_wanted() || !room.holds(batches, items) {
-                continue;
+        let goes_on = |(scope, turn): &(Scope, Turn)| {
+            let (batches, items) = state.first_in_line(scope);
+            (batches > 0 && !turn.is_wanted() && room.holds(batches, items)).then_some(batches)
+        };
+        let going: Vec<Option<usize>> = turns.iter().map(goes_on).collect();
+        if going.iter().flatten().sum::<usize>() < batches_min {
+            return Vec::new();
+        }
+        let mut taken = Vec::new();
+        for ((scope, turn), batches) in mem::take(turns).into_iter().zip(going) {
+            match batches {
+                Some(batches) => taken.push(state.draw(scope, turn, batches)),
+                None => turns.push((scope, turn)),
             }
-            taken.push(state.draw(scope, turn, batches));
         }
         taken
     }
@@ -377,16 +386,23 @@ mod tests {
             let turns = lines.into_iter().map(|line| (line.scope, line.turn));
             turns.collect::<Vec<_>>()
         };
-        let mine = turns(hall.lines.take());
+        let mut mine = turns(hall.lines.take());
         let _callers = [2, 3].map(|items| hall.join("mia", items));
-        let lines = hall.lines.go_on(mine);
+        assert!(hall.lines.go_on(&mut mine, 3).is_empty(), "too few");
+        let lines = hall.lines.go_on(&mut mine, 2);
         assert_eq!(lines[0].waiting.len(), 2);
+        assert!(mine.is_empty(), "it goes with them");
         let _late = hall.join("mia", 4);
         let _leo = (hall.join("leo", 1), hall.enter("leo").await);
-        assert!(hall.lines.go_on(turns(lines)).is_empty());
+        let mut mine = turns(lines);
+        assert!(hall.lines.go_on(&mut mine, 1).is_empty());
+        assert_eq!(mine.len(), 1, "it is still there");
+        drop(mine);
         assert_eq!(hall.take(), [[1]]);
         let _entered = hall.enter("mia").await;
-        assert!(hall.lines.go_on(turns(hall.lines.take())).is_empty());
+        let mut mine = turns(hall.lines.take());
+        assert!(hall.lines.go_on(&mut mine, 1).is_empty());
+        drop(mine);
         drop(hall.enter("mia").await);
         assert!(hall.is_empty());
     }
@@ -401,14 +417,15 @@ mod tests {
             entered.push(hall.enter(user).await);
         }
         let turns = hall.lines.take().into_iter();
-        let turns = turns.map(|line| (line.scope, line.turn)).collect();
+        let mut turns = turns.map(|line| (line.scope, line.turn)).collect();
         callers.extend(
             [("mia", 40), ("leo", 25), ("ben", 24)].map(|(user, items)| hall.join(user, items)),
         );
-        let lines = hall.lines.go_on(turns);
+        let lines = hall.lines.go_on(&mut turns, 1);
         let sizes = lines.iter().map(|line| line.waiting[0].request.batch.len());
         assert_eq!(sizes.collect::<Vec<_>>(), [40, 24]);
-        // Leo's turn is somebody's who sees to it.
+        // Leo's turn is somebody's who sees to it, once it ends.
+        drop(turns);
         let _entered = hall.enter("leo").await;
         assert_eq!(hall.take(), [[25]]);
     }

@@ -1,6 +1,5 @@
 //! Batches at work: those nothing stands in the way of in one go, the others one by one.
 
-use std::mem;
 use std::time::Instant;
 
 use tracing::{Instrument, Span};
@@ -16,29 +15,62 @@ use crate::domain::standing::{Standing, Wanted, admit};
 use crate::domain::version::Revision;
 use crate::error::{CallError, Fault};
 use crate::places::{Work, WritingPlace};
-use crate::store::batch::Offer;
+use crate::store::batch::{Offer, Writer, Written};
 use crate::turns::Turn;
 
-/// What became of a batch that was to be written at once; `None`: nothing yet.
-type AtOnce = Option<Result<Vec<Answer>, CallError>>;
+/// What became of a batch, and the scope's revision with it.
+type Outcome = Result<(Vec<Answer>, Revision), CallError>;
+
+/// A batch that was settled, and since when.
+type Entry = (Waiting, Outcome, Instant);
+
+/// Batches that were settled together. They are answered once what was written is committed.
+struct Round<'w> {
+    /// Until it is known whether it counts.
+    written: Option<Written<'w>>,
+    /// Whether more can be written.
+    is_sound: bool,
+    settled: Vec<Entry>,
+    /// Those that end with it.
+    turns: Vec<(Scope, Turn)>,
+}
+
+impl Round<'_> {
+    /// Waits until what was written counts.
+    async fn committed(&mut self) {
+        let Some(written) = self.written.take() else {
+            return;
+        };
+        if let Err(fault) = written.committed().await {
+            self.is_sound = false;
+            for (_, outcome, _) in &mut self.settled {
+                if outcome.is_ok() {
+                    *outcome = Err(same(&fault).into());
+                }
+            }
+        }
+    }
+}
 
 impl Push {
     /// Settles those who are first in the lines that have been ready for longest, and then those who have come to the
     /// same lines meanwhile, until nobody has, or others are ready or wait for a turn or a place.
     pub(super) async fn settle_next(&self, place: WritingPlace) {
+        // Who waits for the connection may still leave.
+        let writer = self.store.writer().await;
         let mut lines = self.lines.take();
-        let mut settled = Vec::new();
+        let mut last: Option<Round<'_>> = None;
         while !lines.is_empty() {
             let begun = Instant::now();
             for waiting in lines.iter().flat_map(|line| &line.waiting) {
                 waiting.span.in_scope(report::attempt);
             }
             // Those of the round before have their answers while Postgres writes these.
-            let before = mem::take(&mut settled);
-            let answering = async { self.answer_all(before) };
-            let (at_once, ()) = tokio::join!(self.settle_at_once(&lines), answering);
+            let answering = self.finish(last.take());
+            let at_once = self.settle_at_once(writer.as_ref(), &lines);
+            let ((written, at_once), ()) = tokio::join!(at_once, answering);
             let mut at_once = at_once.into_iter();
-            let mut turns = Vec::new();
+            let (mut settled, mut turns) = (Vec::new(), Vec::new());
             for Line {
                 scope,
                 turn,
@@ -46,9 +78,9 @@ impl Push {
             } in lines
             {
                 let mut alone = Vec::new();
-                for (waiting, answers) in waiting.into_iter().zip(&mut at_once) {
-                    match answers {
-                        Some(answers) => settled.push((waiting, answers, begun)),
+                for (waiting, outcome) in waiting.into_iter().zip(&mut at_once) {
+                    match outcome {
+                        Some(outcome) => settled.push((waiting, outcome, begun)),
                         None => alone.push(waiting),
                     }
                 }
@@ -60,14 +92,63 @@ impl Push {
                         .spawn(async move { push.settle_alone(&scope, turn, alone, begun).await });
                 }
             }
-            // Those behind them need not wait until all have their answers.
-            lines = match self.places.are_wanted() {
-                true => Vec::new(),
-                false => self.lines.go_on(turns),
+            let batches = settled.len();
+            let mut round = Round {
+                is_sound: written.is_some(),
+                written,
+                settled,
+                turns,
             };
+            // Postgres has the next while it commits these, unless they are so few that more are worth the wait.
+            lines = self.next_after(&mut round, batches.div_ceil(2));
+            if lines.is_empty() {
+                round.committed().await;
+                lines = self.next_after(&mut round, 1);
+            }
+            last = Some(round);
+        }
+        // It is committed.
+        let last = last.map(|last| (last.is_sound, last.settled, last.turns));
+        let Some((is_sound, settled, turns)) = last else {
+            return;
+        };
+        // Whoever has the place next finds the connection.
+        match writer {
+            Ok(writer) if is_sound => writer.close(),
+            writer => drop(writer),
         }
         drop(place);
-        self.answer_all(settled);
+        self.answer_all(settled, turns);
+    }
+
+    /// Those who have come to the lines of a round meanwhile, if they are so many and nobody else waits.
+    fn next_after(&self, round: &mut Round<'_>, batches_min: usize) -> Vec<Line> {
+        let somebody_waits = self.places.are_wanted() || self.store.usage().waiting > 0;
+        if !round.is_sound || somebody_waits {
+            return Vec::new();
+        }
+        self.lines.go_on(&mut round.turns, batches_min)
+    }
+
+    /// Answers those who were settled together, once what was written counts.
+    async fn finish(&self, round: Option<Round<'_>>) {
+        if let Some(mut round) = round {
+            round.committed().await;
+            self.answer_all(round.settled, round.turns);
+        }
+    }
+
+    /// Ends turns, wakes those who watch, and answers.
+    fn answer_all(&self, settled: Vec<Entry>, turns: Vec<(Scope, Turn)>) {
+        drop(turns);
+        for (waiting, outcome, begun) in settled {
+            let settled = outcome.map(|(answers, last_revision)| {
+                self.feed.publish(&waiting.request.scope, last_revision);
+                answers
+            });
+            let span = waiting.span.clone();
+            span.in_scope(|| self.answer(waiting, settled, begun));
+        }
     }
 
     /// Settles batches of one scope, one after the other. Its turn ends when they are.
@@ -85,13 +166,6 @@ impl Push {
             work.instrument(span).await;
         }
         drop(turn);
-    }
-
-    fn answer_all(&self, settled: Vec<(Waiting, Result<Vec<Answer>, CallError>, Instant)>) {
-        for (waiting, answers, begun) in settled {
-            let span = waiting.span.clone();
-            span.in_scope(|| self.answer(waiting, answers, begun));
-        }
     }
 
     /// Tells what became of a batch: its caller, the log and the metrics.
@@ -115,9 +189,13 @@ impl Push {
         drop(waiting.answer.send(settled));
     }
 
-    /// Writes in one transaction all batches that nothing stands in the way of, and wakes those who watch: what
-    /// became of each batch. After an error none of them is written, or all are and will be recognised.
-    async fn settle_at_once(&self, lines: &[Line]) -> Vec<AtOnce> {
+    /// Writes in one transaction all batches that nothing stands in the way of: what became of each, once that is
+    /// committed; `None`: nothing yet. After an error none of them is written, or all are and will be recognised.
+    async fn settle_at_once<'w>(
+        &self,
+        writer: Result<&'w Writer, &Fault>,
+        lines: &[Line],
+    ) -> (Option<Written<'w>>, Vec<Option<Outcome>>) {
         let batches = || lines.iter().flat_map(|line| &line.waiting);
         let planned: Vec<Option<Uncontested<'_>>> = batches()
             .map(|waiting| self.uncontested(&waiting.request))
@@ -126,24 +204,29 @@ impl Push {
         let offers: Vec<Offer<'_>> = offers
             .filter_map(|(waiting, planned)| Some(self.offer(&waiting.request, planned.as_ref()?)))
             .collect();
-        let mut written = match self.store.write_uncontested(&offers).await {
-            Ok(written) => written.into_iter(),
+        let written = match writer {
+            Ok(writer) => writer.write(&offers).await,
+            Err(fault) => Err(same(fault)),
+        };
+        match written {
+            Ok(written) => {
+                let mut revisions = written.revisions.iter();
+                let outcome = |planned: Option<Uncontested<'_>>| {
+                    let planned = planned?;
+                    let last_revision = (*revisions.next()?)?;
+                    Some(Ok((planned.answers, last_revision)))
+                };
+                let outcomes = planned.into_iter().map(outcome).collect();
+                (Some(written), outcomes)
+            }
             // All have waited for the same, and it is out of reach for all.
-            Err(Fault::Unavailable(cause)) => {
-                let fault = || Fault::Unavailable(cause.to_string().into());
-                let unavailable = |planned: Option<_>| planned.map(|_| Err(fault().into()));
-                return planned.into_iter().map(unavailable).collect();
+            Err(fault @ Fault::Unavailable(_)) => {
+                let unavailable = |planned: Option<_>| planned.map(|_| Err(same(&fault).into()));
+                (None, planned.into_iter().map(unavailable).collect())
             }
             // One of them is the cause, and shows it alone.
-            Err(Fault::Defect(..)) => return planned.iter().map(|_| None).collect(),
-        };
-        let at_once = batches().zip(planned).map(|(waiting, planned)| {
-            let planned = planned?;
-            let last_revision: Revision = written.next()??;
-            self.feed.publish(&waiting.request.scope, last_revision);
-            Some(Ok(planned.answers))
-        });
-        at_once.collect()
+            Err(Fault::Defect(..)) => (None, planned.iter().map(|_| None).collect()),
+        }
     }
 
     /// Settles a batch whose items may meet something: reads what they name, decides, and writes.
@@ -195,6 +278,17 @@ impl Push {
             author: self.author(&request.device, &request.info, request.mark, request.now),
             planned,
             entities_max: entities_max.try_into().unwrap_or(i64::MAX),
+        }
+    }
+}
+
+/// A fault of several batches, for one of them.
+fn same(fault: &Fault) -> Fault {
+    match fault {
+        Fault::Unavailable(cause) => Fault::Unavailable(cause.to_string().into()),
+        Fault::Defect(text, cause) => {
+            let cause = cause.as_ref().map(|cause| cause.to_string().into());
+            Fault::Defect(text.clone(), cause)
         }
     }
 }

@@ -11,7 +11,7 @@ mod versions;
 
 pub(super) use read::READ_ENTITIES;
 pub(super) use rows::{content, stored};
-pub use uncontested::Offer;
+pub use uncontested::{Offer, Writer, Written};
 
 use conflicts::{KEEP_SIDES, WRITE_CONFLICTS};
 use futures_util::future::try_join4;

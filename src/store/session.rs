@@ -5,13 +5,17 @@
 //! confines it ends with the transaction, so a pooled connection carries nothing over.
 
 use std::fmt::Write as _;
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
 
 use deadpool_postgres::{ClientWrapper, Object};
 use futures_util::TryStreamExt;
-use futures_util::future::{try_join_all, try_join3, try_join4};
+use futures_util::future::{
+    BoxFuture, FutureExt, MaybeDone, maybe_done, try_join, try_join_all, try_join3, try_join4,
+};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
@@ -47,6 +51,18 @@ pub(super) struct Session {
     /// A transaction is open, or may be.
     open: AtomicBool,
     errors: Arc<ErrorTally>,
+}
+
+/// A transaction on its way to be committed.
+pub(super) struct Commit<'s>(MaybeDone<BoxFuture<'s, Result<(), Fault>>>);
+
+impl Commit<'_> {
+    /// Waits until it is.
+    pub(super) async fn done(mut self) -> Result<(), Fault> {
+        (&mut self.0).await;
+        let unknown = || Fault::Defect("a commit ended twice".into(), None);
+        Pin::new(&mut self.0).take_output().ok_or_else(unknown)?
+    }
 }
 
 impl Store {
@@ -158,17 +174,37 @@ impl Session {
         all(self.send(&begin, &questions, None).await?)
     }
 
-    /// Writes some things, one after the other, in a transaction of its own: all of it, or nothing. One round trip.
-    pub(super) async fn tell(
+    /// Writes some things, one after the other, in a transaction of its own: all of it, or nothing, which shows when it
+    /// is committed. The next may be written before; it waits for that in Postgres. One round trip. Once nothing is
+    /// left to be committed: [`Session::close`].
+    pub(super) async fn tell_ahead(
         &self,
         behalf: impl Into<Behalf<'_>>,
         questions: &[Question<'_>],
-    ) -> Result<Vec<Vec<Row>>, Fault> {
+    ) -> Result<(Vec<Vec<Row>>, Commit<'_>), Fault> {
+        // What is prepared is sent by its first poll, and the commit behind it.
+        for (sql, _) in questions {
+            self.prepare(sql).await?;
+        }
         self.open.store(true, Ordering::Relaxed);
         let begin = behalf.into().begin("begin");
-        let answers = self.send(&begin, questions, Some("commit")).await?;
+        let client = self.client()?;
+        let commit = async {
+            let ended = client.batch_execute("commit").await;
+            ended.map_err(|error| self.errors.fault(error))
+        };
+        let mut commit = Commit(maybe_done(commit.boxed()));
+        let sent = poll_fn(|context| {
+            let _ = Pin::new(&mut commit.0).poll(context);
+            Poll::Ready(Ok(()))
+        });
+        let (answers, ()) = try_join(self.send(&begin, questions, None), sent).await?;
+        Ok((answers, commit))
+    }
+
+    /// All that was begun has ended well.
+    pub(super) fn close(self) {
         self.open.store(false, Ordering::Relaxed);
-        Ok(answers)
     }
 
     /// Sends statements together. What is sent is sent by the first poll, in this order and to its end: so

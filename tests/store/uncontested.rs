@@ -2,6 +2,7 @@
 //! the long way would have written, to the last column, or nothing.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use fastrand::Rng;
 use ironflow_sync::domain::answer::Answer;
@@ -169,8 +170,7 @@ impl Way {
             })
         });
         let offers: Vec<Offer<'_>> = offers.collect();
-        let written = self.store.write_uncontested(&offers).await;
-        let mut written = written.expect("answers").into_iter();
+        let mut written = written(&self.store, &offers).await.into_iter();
         let answers = planned.into_iter().map(|planned| {
             let planned = planned?;
             written.next().expect("an answer")?;
@@ -207,6 +207,16 @@ fn author(sent: &Sent) -> Author<'_> {
         devices_max: 100,
         mark: sent.mark,
     }
+}
+
+/// The scopes' revisions with batches that are written together.
+async fn written(store: &Store, offers: &[Offer<'_>]) -> Vec<Option<Revision>> {
+    let writer = store.writer().await.expect("a connection");
+    let mut written = writer.write(offers).await.expect("answers");
+    let revisions = mem::take(&mut written.revisions);
+    written.committed().await.expect("it counts");
+    writer.close();
+    revisions
 }
 
 /// All that is stored of a user, without their name.
@@ -500,7 +510,7 @@ async fn a_scope_that_is_locked_keeps_nobody_waiting() {
             entities_max: ENTITIES_MAX as i64,
         })
         .collect();
-    let written = store.write_uncontested(&offers).await.expect("answers");
+    let written = written(&store, &offers).await;
     assert_eq!(
         written.iter().map(Option::is_some).collect::<Vec<_>>(),
         [false, true]
@@ -534,7 +544,7 @@ async fn many_batches_are_written_in_their_order_and_in_one_transaction() {
         entities_max: 100,
     });
     let offers: Vec<Offer<'_>> = offers.collect();
-    let written = mia.store.write_uncontested(&offers).await.expect("answers");
+    let written = written(&mia.store, &offers).await;
     let expected: Vec<_> = (3..=64)
         .map(|revision| Some(Revision::new(revision)))
         .collect();

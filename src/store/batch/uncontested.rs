@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::super::Store;
 use super::super::columns::{system_time, unexpected};
-use super::super::session::{Behalf, Question};
+use super::super::session::{Behalf, Commit, Question, Session};
 use super::Author;
 use crate::domain::clock::Millis;
 use crate::domain::decide::Rule;
@@ -41,16 +41,42 @@ impl Offer<'_> {
     }
 }
 
+/// Writes batches that nothing stands in the way of, some after the other.
+pub struct Writer(Session);
+
+/// Batches that were written together.
+pub struct Written<'w> {
+    /// For each the scope's revision with it, or `None`: something stood in its way, and nothing of it was written.
+    pub revisions: Vec<Option<Revision>>,
+    /// They count once they are committed; `None`: there was nothing to be written.
+    commit: Option<Commit<'w>>,
+}
+
+impl Written<'_> {
+    /// Waits until what was written counts. After an error it does not, or does and will be recognised.
+    pub async fn committed(self) -> Result<(), Fault> {
+        match self.commit {
+            Some(commit) => commit.done().await,
+            None => Ok(()),
+        }
+    }
+}
+
 impl Store {
+    /// A writer with a connection of its own.
+    pub async fn writer(&self) -> Result<Writer, Fault> {
+        self.session().await.map(Writer)
+    }
+}
+
+impl Writer {
     /// Writes batches one after the other, each seeing what the ones before it did, in one transaction and one
-    /// round trip: for each the scope's revision with it, or `None`: something stands in its way, and nothing
-    /// of it was written. That its scope is locked is such a thing, so this waits for nobody.
-    pub async fn write_uncontested(
-        &self,
-        offers: &[Offer<'_>],
-    ) -> Result<Vec<Option<Revision>>, Fault> {
+    /// round trip. That a scope is locked stands in the way of its batches, so this waits for nobody, but for what
+    /// the writer wrote before, which need not be committed yet. After an error it can write nothing more.
+    pub async fn write(&self, offers: &[Offer<'_>]) -> Result<Written<'_>, Fault> {
         if offers.is_empty() {
-            return Ok(Vec::new());
+            let (revisions, commit) = (Vec::new(), None);
+            return Ok(Written { revisions, commit });
         }
         let calls = apart(offers);
         let columns: Vec<Columns<'_>> = calls.iter().map(|call| Columns::of(call)).collect();
@@ -59,9 +85,8 @@ impl Store {
         let questions: Vec<Question<'_>> = parameters
             .map(|all| (WRITE_BATCHES, all.as_slice()))
             .collect();
-        let session = self.session().await?;
-        let answers = session.tell(Behalf::Each, &questions).await?;
-        let mut written = Vec::with_capacity(offers.len());
+        let (answers, commit) = self.0.tell_ahead(Behalf::Each, &questions).await?;
+        let mut revisions = Vec::with_capacity(offers.len());
         for (call, rows) in calls.iter().zip(answers) {
             let row = rows.first().ok_or_else(|| unexpected("revisions"))?;
             let before: Vec<Option<i64>> = row.try_get("revisions")?;
@@ -71,9 +96,15 @@ impl Store {
             let after = |(offer, before): (&Offer<'_>, Option<i64>)| {
                 before.map(|before| Revision::new(before).after(offer.planned.writes.len()))
             };
-            written.extend(call.iter().zip(before).map(after));
+            revisions.extend(call.iter().zip(before).map(after));
         }
-        Ok(written)
+        let commit = Some(commit);
+        Ok(Written { revisions, commit })
+    }
+
+    /// Gives the connection back. All that was written is committed.
+    pub fn close(self) {
+        self.0.close();
     }
 }
 
