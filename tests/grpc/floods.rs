@@ -177,8 +177,7 @@ async fn readers_with_no_room_cost_their_user_calls_and_nobody_else() {
     let neighbour = Neighbour::of(&program).await;
     let before = program.resident_bytes();
     // A page of 1 MiB each, and no window to send it in.
-    let mut stopped = Vec::new();
-    for _ in 0..CONNECTIONS {
+    let stop_reading = async || {
         let mut connection = TcpStream::connect(program.address).await.expect("listens");
         let mut bytes = opening(0);
         for number in 0..CALLS {
@@ -190,11 +189,19 @@ async fn readers_with_no_room_cost_their_user_calls_and_nobody_else() {
             bytes.extend(frame(DATA, END_STREAM, stream, &asked));
         }
         connection.write_all(&bytes).await.expect("it is taken");
-        stopped.push(connection);
+        connection
+    };
+    let mut stopped = Vec::new();
+    for _ in 0..CONNECTIONS {
+        stopped.push(stop_reading().await);
     }
     let mut refused = None;
     eventually("mia has no calls left", async || {
         refused = phone.try_status().await.err();
+        if refused.is_none() {
+            // On a busy machine some have waited too long for their pages and have ended.
+            stopped.push(stop_reading().await);
+        }
         refused.is_some()
     })
     .await;
