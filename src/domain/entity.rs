@@ -103,11 +103,6 @@ impl Document {
         &self.text
     }
 
-    /// The JSON text, owned.
-    pub fn into_text(self) -> String {
-        self.text
-    }
-
     /// Whether both mean the same, however they are written.
     pub fn same_as(&self, other: &Self) -> bool {
         self.text == other.text || (self.json().is_some() && self.json() == other.json())

@@ -128,7 +128,9 @@ impl Session {
         questions: [Question<'_>; N],
     ) -> Result<[Vec<Row>; N], Fault> {
         let begin = behalf.into().begin("begin read only");
-        let answers = self.send(&begin, &questions, Some("commit")).await;
+        let statements = self.statements(&questions).await?;
+        let answers = self.send(&begin, &statements, &questions, Some("commit"));
+        let answers = answers.await;
         let answers = answers.inspect_err(|_| self.open.store(true, Ordering::Relaxed));
         all(answers?)
     }
@@ -171,7 +173,8 @@ impl Session {
     ) -> Result<[Vec<Row>; N], Fault> {
         self.open.store(true, Ordering::Relaxed);
         let begin = behalf.into().begin("begin");
-        all(self.send(&begin, &questions, None).await?)
+        let statements = self.statements(&questions).await?;
+        all(self.send(&begin, &statements, &questions, None).await?)
     }
 
     /// Writes some things, one after the other, in a transaction of its own: all of it, or nothing, which shows when it
@@ -182,10 +185,7 @@ impl Session {
         behalf: impl Into<Behalf<'_>>,
         questions: &[Question<'_>],
     ) -> Result<(Vec<Vec<Row>>, Commit<'_>), Fault> {
-        // What is prepared is sent by its first poll, and the commit behind it.
-        for (sql, _) in questions {
-            self.prepare(sql).await?;
-        }
+        let statements = self.statements(questions).await?;
         self.open.store(true, Ordering::Relaxed);
         let begin = behalf.into().begin("begin");
         let client = self.client()?;
@@ -194,11 +194,12 @@ impl Session {
             ended.map_err(|error| self.errors.fault(error))
         };
         let mut commit = Commit(maybe_done(commit.boxed()));
+        // Behind them: both are sent by their first poll.
         let sent = poll_fn(|context| {
             let _ = Pin::new(&mut commit.0).poll(context);
             Poll::Ready(Ok(()))
         });
-        let (answers, ()) = try_join(self.send(&begin, questions, None), sent).await?;
+        let (answers, ()) = try_join(self.send(&begin, &statements, questions, None), sent).await?;
         Ok((answers, commit))
     }
 
@@ -212,14 +213,11 @@ impl Session {
     async fn send(
         &self,
         begin: &str,
+        statements: &[Statement],
         questions: &[Question<'_>],
         end: Option<&str>,
     ) -> Result<Vec<Vec<Row>>, Fault> {
         let client = self.client()?;
-        let mut statements = Vec::with_capacity(questions.len());
-        for (sql, _) in questions {
-            statements.push(self.prepare(sql).await?);
-        }
         let queries = statements.iter().zip(questions);
         let queries =
             queries.map(|(statement, (_, parameters))| client.query(statement, parameters));
@@ -279,6 +277,14 @@ impl Session {
             self.prepare(sql).await?;
         }
         Ok(())
+    }
+
+    async fn statements(&self, questions: &[Question<'_>]) -> Result<Vec<Statement>, Fault> {
+        let mut statements = Vec::with_capacity(questions.len());
+        for (sql, _) in questions {
+            statements.push(self.prepare(sql).await?);
+        }
+        Ok(statements)
     }
 
     async fn prepare(&self, sql: &str) -> Result<Statement, Fault> {
