@@ -6,6 +6,7 @@ use uuid::Uuid;
 
 use crate::process::Process;
 use crate::support::TestDatabase;
+use crate::support::database::connect;
 use crate::turns;
 use crate::workout::workout;
 
@@ -80,20 +81,25 @@ impl Bench {
 
     /// A connection in the place of a device, with a prepared statement.
     pub async fn raw(&self, statement: &str) -> (Client, Statement) {
-        let client = self.database.client().await;
-        // One plan for all sizes: planning each time would take longer than the update of one row. And such a
-        // plan knows so little that it would rather sort than read in the order of an index.
-        let settings = "set plan_cache_mode = force_generic_plan; set jit = off; \
-                        set enable_seqscan = off; set enable_bitmapscan = off";
-        client.batch_execute(settings).await.expect("settings");
-        let statement = client.prepare(statement).await.expect("the statement");
-        (client, statement)
+        prepared(&self.database.url(), statement).await
     }
 
     /// Gives the next case the same start as the others.
     pub async fn settle(&self) {
         turns::settle(&self.admin).await;
     }
+}
+
+/// A connection to a database, with a prepared statement.
+pub async fn prepared(url: &str, statement: &str) -> (Client, Statement) {
+    let client = connect(&url.parse().expect("an address")).await;
+    // One plan for all sizes: planning each time would take longer than the update of one row. And such a
+    // plan knows so little that it would rather sort than read in the order of an index.
+    let settings = "set plan_cache_mode = force_generic_plan; set jit = off; \
+                    set enable_seqscan = off; set enable_bitmapscan = off";
+    client.batch_execute(settings).await.expect("settings");
+    let statement = client.prepare(statement).await.expect("the statement");
+    (client, statement)
 }
 
 /// The scope of a user.

@@ -14,6 +14,7 @@ mod cpu;
 mod large;
 mod latency;
 mod metrics;
+mod plain;
 mod process;
 mod pull;
 mod push;
@@ -47,8 +48,9 @@ static ALLOCATOR: Jemalloc = Jemalloc;
 const LIMIT: Duration = Duration::from_secs(600);
 
 fn main() {
-    if process::is_plain() {
-        run(&mut Builder::new_multi_thread(), process::serve_plain());
+    if let Some((url, connections)) = plain::asked() {
+        let served = plain::serve(&url, connections);
+        run(&mut Builder::new_multi_thread(), served);
     } else {
         // One thread: it drives connections, and the machine has other things to do.
         let measured = async { timeout(LIMIT, measure()).await.expect("in time") };

@@ -1,5 +1,5 @@
 //! Servers in processes of their own, so that their memory is their own: the built service, and the plainest
-//! server tonic makes, which is this program started once more.
+//! server tonic makes ([`plain`]), which is this program started once more.
 
 use std::env;
 use std::ffi::OsStr;
@@ -8,15 +8,11 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use ironflow_sync::grpc::proto::sync_service_client::SyncServiceClient;
-use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Endpoint, Server};
+use tonic::transport::{Channel, Endpoint};
 
+use crate::plain::PLAIN;
 use crate::support::service::{SECRET, UNHURRIED, token};
 use crate::support::{Device, TestDatabase};
-
-/// The argument that makes this program the plain server.
-const PLAIN: &str = "--plain-server";
 
 /// What the kernel counts time on the cores in, on every machine there is.
 pub const TICK_US: f64 = 10_000.0;
@@ -48,10 +44,11 @@ impl Process {
         )
     }
 
-    /// The plain server.
-    pub fn plain() -> Self {
+    /// The plain server, with so many connections to a database.
+    pub fn plain(database: &TestDatabase, connections: usize) -> Self {
         let myself = env::current_exe().expect("a path");
-        Self::start(myself.as_ref(), &[PLAIN])
+        let arguments = [PLAIN, &database.url(), &connections.to_string()];
+        Self::start(myself.as_ref(), &arguments)
     }
 
     /// Starts a program whose first line ends in the address it listens on.
@@ -136,21 +133,4 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Whether this process was started to be the plain server.
-pub fn is_plain() -> bool {
-    env::args().any(|argument| argument == PLAIN)
-}
-
-/// A plain server: tonic, and its own health service. Its streams stay quiet for ever.
-pub async fn serve_plain() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-    let address = listener.local_addr().expect("an address");
-    println!("listens on {address}");
-    let (_reporter, health) = tonic_health::server::health_reporter();
-    let served = Server::builder()
-        .add_service(health)
-        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)));
-    served.await.expect("serves");
 }

@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Statement};
 use crate::bench::{Bench, ITEM_BYTES, scope};
 use crate::cpu;
 use crate::lanes::{Lane, measured};
+use crate::plain::PlainPull;
 use crate::process::Process;
 use crate::push::{LARGE_CONNECTIONS, connections};
 use crate::support::frames::message;
@@ -22,7 +23,7 @@ use crate::turns::{Compared, turn};
 use crate::wire::{PULL, Wire};
 use crate::workout::workout;
 
-const RAW_PULL: &str = include_str!("raw_pull.sql");
+pub const RAW_PULL: &str = include_str!("raw_pull.sql");
 const RAW_SYNC: &str = include_str!("raw_sync.sql");
 
 /// Entities on a page.
@@ -30,6 +31,9 @@ const PAGE_ENTITIES: usize = 500;
 
 /// The most a device may ask for at once.
 const PAGE_ENTITIES_MAX: usize = 2_000;
+
+/// Entities of 1 KB on the largest page of the service, about.
+const PLAIN_ENTITIES: usize = 1_000;
 
 /// Entities of each user that is pulled: there is always a page behind the first.
 const USER_ENTITIES: usize = 1_000;
@@ -41,6 +45,7 @@ pub async fn page(bench: &Bench) {
     let rates = Compared::rates(turn(600), &mut raw, &mut ours).await;
     compared(&case, &rates, "/s", 1.0, Aim::Least(0.8));
     cpu::tell(&bench.service, &mut raw, &mut ours).await;
+    behind_tonic(bench, &mut raw, PAGE_ENTITIES).await;
 }
 
 /// Nothing new, again and again.
@@ -50,8 +55,9 @@ pub async fn nothing(bench: &Bench) {
     let rates = Compared::rates(turn(600), &mut raw, &mut ours).await;
     compared(&case, &rates, "/s", 1.0, Aim::Least(0.6));
     cpu::tell(&bench.service, &mut raw, &mut ours).await;
+    behind_tonic(bench, &mut raw, 0).await;
     // What the same clients get from a server that has nobody to ask and nothing to say.
-    let plain = Process::plain();
+    let plain = Process::plain(&bench.database, 0);
     let mut plainly = Vec::new();
     for _ in 0..connections() {
         plainly.push(PlainCall::to(&plain).await);
@@ -60,6 +66,21 @@ pub async fn nothing(bench: &Bench) {
     let case = "a call tonic answers at once, beside the same";
     compared(case, &rates, "/s", 1.0, Aim::Told);
     cpu::tell(&plain, &mut raw, &mut plainly).await;
+}
+
+/// The same statements for the same users, asked by a server that does nothing else.
+async fn behind_tonic(bench: &Bench, raw: &mut Vec<RawPull>, entities: usize) {
+    let plain = Process::plain(&bench.database, raw.len());
+    let mut plainly = Vec::new();
+    for lane in raw.iter() {
+        let after = lane.after as usize;
+        let pull = PlainPull::new(&plain, &lane.scope, after, PAGE_ENTITIES, entities);
+        plainly.push(pull.await);
+    }
+    let rates = Compared::rates(turn(600), raw, &mut plainly).await;
+    let case = "the raw statement behind tonic";
+    compared(case, &rates, "/s", 1.0, Aim::Told);
+    cpu::tell(&plain, raw, &mut plainly).await;
 }
 
 /// A client of the plain server.
@@ -111,11 +132,11 @@ async fn lanes(
 #[derive(Clone, PartialEq, Message)]
 pub struct Page {
     #[prost(bytes = "bytes", repeated, tag = "1")]
-    entities: Vec<Bytes>,
+    pub entities: Vec<Bytes>,
     #[prost(string, tag = "2")]
-    cursor: String,
+    pub cursor: String,
     #[prost(bool, tag = "3")]
-    has_more: bool,
+    pub has_more: bool,
 }
 
 /// A device that pulls the same page again and again.
@@ -178,7 +199,8 @@ struct RawPull {
 
 impl Lane for RawPull {
     async fn step(&mut self) {
-        let parameters: [&(dyn ToSql + Sync); 2] = [&self.scope, &self.after];
+        let limit = PAGE_ENTITIES as i64;
+        let parameters: [&(dyn ToSql + Sync); 3] = [&self.scope, &self.after, &limit];
         let rows = self.client.query(&self.statement, &parameters).await;
         assert_eq!(rows.expect("a page").len(), self.entities);
     }
@@ -217,10 +239,17 @@ pub async fn first_sync(bench: &Bench) {
     };
     let ours = ServiceSync::new(&service, much_user, much).await;
     // A turn is one sync, however long it takes.
-    let rates = Compared::rates(turn(1), &mut vec![raw], &mut vec![ours]).await;
+    let (mut raw, mut ours) = (vec![raw], vec![ours]);
+    let rates = Compared::rates(turn(1), &mut raw, &mut ours).await;
     let megabytes = (much * workout(0, ITEM_BYTES).len()) as f64 / 1e6;
     let case = format!("first sync of {much} entities, one device");
     compared(&case, &rates, "MB/s", megabytes, Aim::Least(0.8));
+    let plain = Process::plain(&bench.database, 1);
+    let scope = &raw[0].scope;
+    let plainly = PlainPull::new(&plain, scope, 0, PLAIN_ENTITIES, much).await;
+    let rates = Compared::rates(turn(1), &mut raw, &mut vec![plainly]).await;
+    let case = "the raw statement behind tonic, page by page";
+    compared(case, &rates, "MB/s", megabytes, Aim::Told);
 }
 
 /// A device that begins with nothing, each time.

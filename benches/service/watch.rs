@@ -95,7 +95,7 @@ pub async fn watch(bench: &Bench) {
     cpu::compare((&bench.service, &mut base), (&service, &mut beside)).await;
     drop(watchers);
 
-    let plain_kib = plain_stream_kib().await;
+    let plain_kib = plain_stream_kib(bench).await;
     let case = "memory of an idle watcher against a bare stream";
     ratio(case, plain_kib, each_kib, "KiB", Aim::Most(1.3));
 }
@@ -129,8 +129,8 @@ async fn caught_up(mut device: Device) -> Streaming<WatchResponse> {
 }
 
 /// What a plain stream takes: the growth between fewer and many of them.
-async fn plain_stream_kib() -> f64 {
-    let plain = Process::plain();
+async fn plain_stream_kib(bench: &Bench) -> f64 {
+    let plain = Process::plain(&bench.database, 0);
     let [fewer, many] = idle();
     let mut streams = plain_streams(&plain, fewer).await;
     let before_kib = plain.memory_kib();
