@@ -174,7 +174,10 @@ impl Pull {
             return Ok(None);
         };
         let schema = self.catalog.schema(request.schema);
-        if request.export || cursor.schema != schema || cursor.backfill.is_some() {
+        // In a first sync there is a next page.
+        let is_first_sync = cursor.user.after < cursor.user.began_at;
+        let is_behind = cursor.schema != schema || cursor.backfill.is_some() || is_first_sync;
+        if request.export || is_behind {
             return Ok(None);
         }
         let reached = [cursor.library.after, cursor.user.after];

@@ -278,3 +278,36 @@ async fn those_who_come_while_others_are_asked_for_are_asked_for_together() {
     // Begin, the question, commit.
     assert_eq!(wire.take(), 3 * 3);
 }
+
+#[tokio::test]
+async fn the_next_page_of_a_first_sync_is_read_without_asking() {
+    let database = TestDatabase::new().await;
+    let sql = database.client().await;
+    users(&sql, &[("mia", 9)]).await;
+    let insert = "insert into entities (
+            scope, entity_type, entity_id, version, revision, deleted, data, data_bytes, resolution,
+            device_id, foreign_version, mutation_id, edit_time, created_at, updated_at
+        )
+        select
+            'user/mia', 'workout', gen_random_uuid(), 1, revision, false, '{}', 2, 'applied',
+            'tablet', 0, gen_random_uuid(), now(), now(), now()
+        from generate_series(1, 9) as revision";
+    sql.batch_execute(insert).await.expect("entities");
+    let wire = WireCount::before(&database.config()).await;
+    let pull = pull_over(Store::new(wire.config(), 1).expect("a pool"));
+    let mut asked = PullRequest {
+        page_size: 3,
+        ..request("mia", "")
+    };
+    // So that the connection knows the statements.
+    let all = pull.run(&request("mia", ""), NOW).await.expect("a page");
+    let nothing = pull.run(&request("mia", &all.cursor), NOW).await;
+    nothing.expect("a page");
+    // Begin, the page, how the device stands, commit; and who has seen all is asked for in three.
+    for expected in [(4, true), (4, true), (4, false), (3, false)] {
+        wire.take();
+        let page = pull.run(&asked, NOW).await.expect("a page");
+        assert_eq!((wire.take(), page.has_more), expected);
+        asked.cursor = page.cursor;
+    }
+}
