@@ -56,7 +56,7 @@ enum Next {
     Entities(ExportPlace<()>),
     OldVersions(ExportPlace<Version>),
     LosingSides(ExportPlace<MutationId>),
-    Conflicts(Option<Uuid>),
+    Conflicts(Uuid),
     End,
 }
 
@@ -203,7 +203,7 @@ impl Export {
                 self.page.extend(page.into_iter().map(Record::LosingSide));
                 match last {
                     Some(last) => Next::LosingSides(last),
-                    None => Next::Conflicts(None),
+                    None => Next::Conflicts(Uuid::nil()),
                 }
             }
             Next::Conflicts(behind) => {
@@ -212,7 +212,7 @@ impl Export {
                 let last = page.last().map(|last| last.id.0);
                 self.page.extend(page.into_iter().map(Record::Conflict));
                 match last {
-                    Some(last) => Next::Conflicts(Some(last)),
+                    Some(last) => Next::Conflicts(last),
                     None => {
                         self.page.push_back(Record::Done(*counts));
                         Next::End

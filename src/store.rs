@@ -51,10 +51,12 @@ const PING_WAIT: Duration = Duration::from_millis(500);
 /// - Plans are made once per session, for any parameters: planning a push takes longer than a small
 ///   push. The statements are written so that every plan looks rows up by their whole key, also on a
 ///   young database of which the planner knows nothing; `tests/store/plans.rs` looks at the plans.
+///   A bitmap of an index has lost its order (`enable_bitmapscan`): what walks from key to key would read
+///   all that is behind a key to find the next.
 ///   Compiling them (`jit`) takes longer than any of them runs.
 pub const SESSION_OPTIONS: &str = "-c statement_timeout=30s -c lock_timeout=10s \
      -c idle_in_transaction_session_timeout=30s -c timezone=UTC \
-     -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off";
+     -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_bitmapscan=off -c jit=off";
 
 /// A pool of connections to Postgres. Cheap to clone.
 #[derive(Clone)]

@@ -277,7 +277,7 @@ impl Store {
     pub async fn export_conflicts(
         &self,
         scope: &Scope,
-        behind: Option<Uuid>,
+        behind: Uuid,
     ) -> Result<Vec<Conflict>, CallError> {
         let parameters: Parameters<'_> = &[&scope.as_str(), &behind, &PAGE_ROWS];
         let rows = self

@@ -1,5 +1,5 @@
-//! On a young database the planner knows nothing of the tables. A push must not read more than it
-//! names all the same.
+//! On a young database, and on one that was just restored, the planner knows nothing of the tables; later it knows
+//! what was true some time ago. A statement must not read more than it names all the same.
 
 use std::future::poll_fn;
 
@@ -11,7 +11,7 @@ use crate::support::TestDatabase;
 use crate::support::database::connect;
 
 /// The statements that look something up, with arguments.
-const LOOK_UPS: [(&str, &str); 30] = [
+const LOOK_UPS: [(&str, &str); 31] = [
     ("read_entities", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_written", "'user/mia', '{}', '{}', '{}', 9"),
     ("read_bases", "'user/mia', '{}', '{}', '{}', 9"),
@@ -56,8 +56,21 @@ const LOOK_UPS: [(&str, &str); 30] = [
     ("export_entities", "'user/mia', '', null, 9, 9"),
     ("export_versions", "'user/mia', '', null, 0, 9, 9"),
     ("export_sides", "'user/mia', '', null, null, 9, 9"),
+    ("export_conflicts", "'user/mia', null, 9"),
     ("export_devices", "'user/mia', '', 9"),
     ("delete_conflicts", "'user/mia', '{}', '{}'"),
+];
+
+/// The tables that grow.
+const TABLES: [&str; 8] = [
+    "entities",
+    "entity_versions",
+    "scopes",
+    "erasures",
+    "conflicts",
+    "losing_sides",
+    "devices",
+    "accounts",
 ];
 
 /// Statements that read pages, and the index in whose order they do: they stop where the page ends.
@@ -67,6 +80,43 @@ const PAGES: [(&str, &str); 4] = [
     ("read_old_versions", "entity_versions_held_idx"),
     ("read_old_conflicts", "conflicts_settled_at_idx"),
 ];
+
+/// What there may be in a database, and what the planner may know of it.
+const STATES: [(&str, &[Step]); 4] = [
+    ("empty, unknown", &[]),
+    ("filled, unknown", &[Step::Fill(2_000)]),
+    (
+        "filled, known from when there was little",
+        &[Step::Fill(20), Step::Analyze, Step::Fill(2_000)],
+    ),
+    ("filled, known", &[Step::Fill(2_000), Step::Analyze]),
+];
+
+/// What is done to a database.
+enum Step {
+    /// So many entities are written, with all that may hang on one.
+    Fill(i32),
+    /// The planner gets to know it.
+    Analyze,
+}
+
+/// A database to which this was done, and nothing else.
+async fn database(steps: &[Step]) -> TestDatabase {
+    let database = TestDatabase::new().await;
+    let client = database.client().await;
+    for table in TABLES {
+        let unseen = format!("alter table {table} set (autovacuum_enabled = off)");
+        client.batch_execute(&unseen).await.expect("altered");
+    }
+    for step in steps {
+        let sql = match step {
+            Step::Fill(rows) => include_str!("plans/fill.sql").replace("$rows", &rows.to_string()),
+            Step::Analyze => format!("analyze {}", TABLES.join(", ")),
+        };
+        client.batch_execute(&sql).await.expect("done");
+    }
+    database
+}
 
 /// A session as the service has it: planned alike, and confined to a scope.
 async fn confined(database: &TestDatabase) -> Client {
@@ -98,26 +148,20 @@ async fn plan(client: &Client, name: &str, arguments: &str) -> String {
 }
 
 #[tokio::test]
-async fn look_ups_use_whole_keys_even_without_statistics() {
-    let database = TestDatabase::new().await;
-    let client = confined(&database).await;
-    for (name, arguments) in LOOK_UPS {
-        uses_whole_keys(name, &plan(&client, name, arguments).await);
+async fn look_ups_use_whole_keys_whatever_the_planner_knows() {
+    for (known, steps) in STATES {
+        let database = database(steps).await;
+        let client = confined(&database).await;
+        for (name, arguments) in LOOK_UPS {
+            let plan = plan(&client, name, arguments).await;
+            uses_whole_keys(&format!("{name} on a database that is {known}"), &plan);
+        }
     }
 }
 
 /// That a plan looks nothing up by less than a whole key.
 fn uses_whole_keys(name: &str, plan: &str) {
-    for table in [
-        "entities",
-        "entity_versions",
-        "scopes",
-        "erasures",
-        "conflicts",
-        "losing_sides",
-        "devices",
-        "accounts",
-    ] {
+    for table in TABLES {
         for scan in ["Seq Scan on", "Bitmap Heap Scan on"] {
             assert!(
                 !plan.contains(&format!("{scan} {table}")),
@@ -128,11 +172,13 @@ fn uses_whole_keys(name: &str, plan: &str) {
     // An index condition on the scope alone would be the whole scope.
     let lines: Vec<&str> = plan.lines().collect();
     for scan in lines.windows(2).filter(|scan| {
-        [" on entit", " on conf", " on los", " on dev"]
-            .iter()
-            .any(|on| scan[0].contains(on))
+        ["Index ", "Tid "].iter().any(|how| scan[0].contains(how))
+            && [" on entit", " on conf", " on los", " on dev"]
+                .iter()
+                .any(|on| scan[0].contains(on))
     }) {
-        let whole_key = !scan[1].contains("Index Cond:") || scan[1].contains(" AND ");
+        let whole_key = scan[1].contains("TID Cond:")
+            || scan[1].contains("Index Cond:") && scan[1].contains(" AND ");
         assert!(whole_key, "{name}: {scan:?}\n{plan}");
     }
 }
@@ -140,7 +186,12 @@ fn uses_whole_keys(name: &str, plan: &str) {
 /// What a function does is planned where it runs, and told by Postgres as it does.
 #[tokio::test]
 async fn what_functions_look_up_they_look_up_by_whole_keys_too() {
-    let database = TestDatabase::new().await;
+    for (known, steps) in STATES {
+        functions_use_whole_keys(known, &database(steps).await).await;
+    }
+}
+
+async fn functions_use_whole_keys(known: &str, database: &TestDatabase) {
     let mut config = database.config();
     config.options(SESSION_OPTIONS);
     let (client, mut connection) = config.connect(NoTls).await.expect("Postgres answers");
@@ -154,9 +205,10 @@ async fn what_functions_look_up_they_look_up_by_whole_keys_too() {
     });
     let explain = "load 'auto_explain'; set auto_explain.log_level = notice;
         set auto_explain.log_min_duration = 0; set auto_explain.log_nested_statements = on;
-        insert into scopes values ('user/mia');
+        insert into scopes values ('user/mia') on conflict do nothing;
         insert into devices (scope, device_id, pending_count, first_seen_at, last_seen_at)
-            select 'user/mia', id, 0, '2000-01-01', '2000-01-01' from unnest('{phone,tablet}'::text[]) as id;
+            select 'user/mia', id, 0, '2000-01-01', '2000-01-01' from unnest('{phone,tablet}'::text[]) as id
+            on conflict do nothing;
         set role ironflow_sync_service";
     client.batch_execute(explain).await.expect("may explain");
     let ids = [
@@ -176,7 +228,7 @@ async fn what_functions_look_up_they_look_up_by_whole_keys_too() {
         let ids = ids.collect::<Vec<_>>().join(",");
         let all = |one: &str| format!("array_fill({one}, array[{count}])");
         let write = format!(
-            "select write_batches('user/mia', 100, false, '{devices}', array[now(), now()], '{ends}',
+            "select write_batches('user/mia', 1000000, false, '{devices}', array[now(), now()], '{ends}',
                 '{{a,b}}', '{{null,null}}', '{{null,null}}', '{{null,null}}', '{{null,null}}', '{{null,null}}',
                 '{batches}', {}, '{{{ids}}}', {}, {},
                 array(select gen_random_uuid() from generate_series(1, {count})), {}, {}, {}, {}, {}, {})",
@@ -202,33 +254,38 @@ async fn what_functions_look_up_they_look_up_by_whole_keys_too() {
     drop(client);
     let mut told = [0; 2];
     while let Some(plan) = plans.recv().await {
-        uses_whole_keys("a function", &plan);
+        uses_whole_keys(&format!("a function on a database that is {known}"), &plan);
         told[0] += usize::from(plan.contains(" on ent"));
         told[1] += usize::from(plan.contains(" on devices"));
     }
-    assert!(told[0] > 15 && told[1] > 8, "{told:?} plans were told");
+    assert!(
+        told[0] > 15 && told[1] > 8,
+        "{known}: {told:?} plans were told"
+    );
 }
 
 #[tokio::test]
 async fn retention_reads_a_page_in_the_order_of_an_index_and_no_further() {
-    let database = TestDatabase::new().await;
-    let client = confined(&database).await;
-    for (name, index) in PAGES {
-        let role = match name {
-            "list_scopes" | "measure_conflicts" => "set role ironflow_sync_keeper",
-            _ => "set role ironflow_sync_service",
-        };
-        client.batch_execute(role).await.expect("a role");
-        let arguments = LOOK_UPS.iter().find(|(known, _)| *known == name);
-        let unlisted = if name == "list_scopes" { "'', 9" } else { "9" };
-        let arguments = arguments.map_or(unlisted, |(_, arguments)| arguments);
-        let plan = plan(&client, name, arguments).await;
-        let lines: Vec<&str> = plan.lines().map(str::trim).collect();
-        let scan = format!("using {index} on");
-        let page = lines
-            .windows(2)
-            .any(|pair| pair[0].ends_with("Limit") && pair[1].contains(&scan));
-        assert!(page, "{name}:\n{plan}");
-        assert!(!plan.contains("Seq Scan"), "{name}:\n{plan}");
+    for (known, steps) in STATES {
+        let database = database(steps).await;
+        let client = confined(&database).await;
+        for (name, index) in PAGES {
+            let role = match name {
+                "list_scopes" | "measure_conflicts" => "set role ironflow_sync_keeper",
+                _ => "set role ironflow_sync_service",
+            };
+            client.batch_execute(role).await.expect("a role");
+            let arguments = LOOK_UPS.iter().find(|(known, _)| *known == name);
+            let unlisted = if name == "list_scopes" { "'', 9" } else { "9" };
+            let arguments = arguments.map_or(unlisted, |(_, arguments)| arguments);
+            let plan = plan(&client, name, arguments).await;
+            let lines: Vec<&str> = plan.lines().map(str::trim).collect();
+            let scan = format!("using {index} on");
+            let page = lines
+                .windows(2)
+                .any(|pair| pair[0].ends_with("Limit") && pair[1].contains(&scan));
+            assert!(page, "{name}, {known}:\n{plan}");
+            assert!(!plan.contains("Seq Scan"), "{name}, {known}:\n{plan}");
+        }
     }
 }

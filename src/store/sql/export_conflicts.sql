@@ -1,6 +1,6 @@
 -- Reads a page of a user's conflicts, by id.
 --
--- $1 scope text, $2 conflict_id uuid: behind this one (null: from the first), $3 how many at most bigint
+-- $1 scope text, $2 conflict_id uuid: behind this one (nil: from the first), $3 how many at most bigint
 -- Rows: all columns of each conflict, in order.
 select
     conflict_id, kind, entity_type, entity_id, other_id, device_id, mutation_id, base_version,
@@ -8,6 +8,6 @@ select
     settled_version
 from conflicts as conflict
 where conflict.scope = $1
-    and ($2::uuid is null or conflict_id > $2)
+    and conflict.conflict_id > $2
 order by conflict_id
 limit $3

@@ -51,7 +51,7 @@ pub const SEEKING: [(&str, &str); 52] = [
     ("explain_sides", "'workout', '{contested}', 99"),
     ("explain_types", "'{{settings,workout}}', '{contested}'"),
     ("explain_versions", "'workout', '{contested}', 99"),
-    ("export_conflicts", "null, 99"),
+    ("export_conflicts", "'00000000-0000-0000-0000-000000000000', 99"),
     ("export_devices", "'', 99"),
     (
         "export_entities",
