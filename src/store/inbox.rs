@@ -103,7 +103,7 @@ impl Store {
             &scope,
             &query.open,
             &query.entity_type.as_ref().map(EntityType::as_str),
-            &query.before.map(Revision::number),
+            &query.before.map_or(i64::MAX, Revision::number),
             &one_more,
         ];
         let scope_parameter: [&(dyn ToSql + Sync); 1] = [&scope];

@@ -3,6 +3,8 @@
 -- $1 scope text, $2 device_id text, $3 how many changes to look at bigint
 -- Row: last_seen_at timestamptz (null: never seen), waiting bigint,
 -- open_conflicts integer
+-- The revision is a case and no coalesce, which Postgres asks only of rows that the policies have let pass: it would
+-- not look changes up by it but read them from the first.
 select
     device.last_seen_at,
     (
@@ -12,7 +14,7 @@ select
             from entities as entity
             where entity.scope = $1
                 and entity.revision > 0
-                and entity.revision > coalesce(device.pulled_revision, 0)
+                and entity.revision > case when device.pulled_revision is null then 0 else device.pulled_revision end
             order by entity.revision
             limit $3
         ) as changed

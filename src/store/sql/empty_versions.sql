@@ -4,7 +4,8 @@
 -- $2 entity_type text[], $3 entity_id uuid[], $4 version integer[]: the versions, each once
 -- Count: how many lost their data; not those that an open conflict needs.
 -- Under the lock of the scope, so that no conflict opens meanwhile and the rows stay where they are: they
--- are updated by their place (ctid), see update_entities.sql.
+-- are updated by their place (ctid), see update_entities.sql. The last column of the key is looked for as a
+-- range: see read_written.sql.
 update entity_versions as old
 set data = null
 from unnest($2::text[], $3::uuid[], $4::integer[]) as expired (entity_type, entity_id, version)
@@ -14,8 +15,9 @@ cross join lateral (
     where scope = $1
         and entity_type = expired.entity_type
         and entity_id = expired.entity_id
-        and version = expired.version
+        and version between expired.version and expired.version
         and data is not null
+    order by version
     limit 1
 ) as held
 left join lateral (

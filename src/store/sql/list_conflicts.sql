@@ -1,7 +1,7 @@
 -- Reads a page of a scope's conflicts, the one that changed last first.
 --
 -- $1 scope text, $2 open boolean, $3 entity_type text (null: any),
--- $4 before bigint (null: from the newest), $5 how many at most bigint
+-- $4 before bigint (the largest there is: from the newest), $5 how many at most bigint
 -- Rows: all columns of each conflict, and device_label text.
 select
     conflict.conflict_id, conflict.kind, conflict.entity_type, conflict.entity_id, conflict.other_id,
@@ -22,6 +22,6 @@ where conflict.scope = $1
     and conflict.open = $2
     and ($3::text is null or conflict.entity_type = $3)
     and conflict.revision > 0
-    and conflict.revision < coalesce($4::bigint, 9223372036854775807)
+    and conflict.revision < $4
 order by conflict.revision desc
 limit $5

@@ -14,9 +14,10 @@ left join lateral (
     for no key update skip locked
 ) as locked on true
 where locked.is_ours is null
-    and exists (
-        select
+    and (
+        select true
         from devices as known
         where known.scope = seen.scope
             and known.device_id = seen.device_id
+        limit 1
     )

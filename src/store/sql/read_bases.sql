@@ -5,7 +5,7 @@
 -- $5 bigint: how many bytes of data to read
 -- Rows: one per version that is known: deleted boolean, data text (null: a tombstone, or removed by
 -- retention), withheld boolean (beyond $5 bytes; never the first).
--- Lateral, with a limit: see read_written.sql.
+-- Lateral, with a limit, and the last column of the key as a range: see read_written.sql.
 with found as (
     select
         named.ordinal,
@@ -19,7 +19,8 @@ with found as (
         where scope = $1
             and entity_type = named.entity_type
             and entity_id = named.entity_id
-            and version = named.version
+            and version between named.version and named.version
+        order by version
         limit 1
     ) as old
 ),

@@ -5,7 +5,7 @@
 -- $5 conflict_id uuid[]: the conflict the device itself would have opened with each
 -- Rows: one per name that is kept, with its conflict: the device's own if there is one. Another device, or
 -- this one under another id, may have sent the same item before.
--- Lateral, with a limit: see read_written.sql.
+-- Lateral, with a limit, and the last column of the key as a range: see read_written.sql.
 select
     item.ordinal,
     coalesce(own.conflict_id, conflict.conflict_id) as conflict_id,
@@ -21,7 +21,8 @@ cross join lateral (
     where scope = $1
         and entity_type = item.entity_type
         and entity_id = item.entity_id
-        and mutation_id = item.mutation_id
+        and mutation_id between item.mutation_id and item.mutation_id
+    order by mutation_id
     limit 1
 ) as side
 cross join lateral (

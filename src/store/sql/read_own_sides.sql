@@ -5,7 +5,7 @@
 -- $5 bigint: how many bytes of data to read
 -- Rows: one per edit that is kept: deleted boolean, data text (null: a deletion), withheld boolean
 -- (beyond $5 bytes; never the first).
--- Lateral, with a limit: see read_written.sql.
+-- Lateral, with a limit, and the last column of the key as a range: see read_written.sql.
 with found as (
     select
         named.ordinal,
@@ -21,7 +21,8 @@ with found as (
         where scope = $1
             and entity_type = named.entity_type
             and entity_id = named.entity_id
-            and mutation_id = named.mutation_id
+            and mutation_id between named.mutation_id and named.mutation_id
+        order by mutation_id
         limit 1
     ) as side
 )

@@ -4,6 +4,7 @@
 -- $4 how many at most bigint, $5 how many bytes of data to read bigint
 -- Rows: all columns of each side, and device_label text. Data is read as far as $5 goes, of the first in
 -- any case.
+-- The last column of a side's key is looked for as a range: see read_written.sql.
 with listed as (
     select
         entity_type, entity_id, mutation_id, conflict_id, device_id, base_version, server_version, deleted,
@@ -42,8 +43,9 @@ left join lateral (
     where scope = $1
         and entity_type = side.entity_type
         and entity_id = side.entity_id
-        and mutation_id = side.mutation_id
+        and mutation_id between side.mutation_id and side.mutation_id
         and (side.so_far <= $5 or side.place = 1)
+    order by mutation_id
     limit 1
 ) as found on true
 left join lateral (

@@ -7,6 +7,9 @@
 -- merged; beyond $5 bytes it is withheld, except for the first.
 -- Lateral, with a limit: one index look-up per item whatever the planner believes of the tables, which
 -- on a young database is nothing; a join might read the whole history of the scope.
+-- Elsewhere the last column of a key is looked for as a range of one, in order: for a value alone, another
+-- index that begins with the same columns is as good to a planner that does not know how many versions or
+-- losing sides an entity has, and reads them all.
 with found as (
     select
         item.ordinal,

@@ -68,7 +68,7 @@ pub const SEEKING: [(&str, &str); 52] = [
     ("find_conflict", "'{open}'"),
     ("follow_conflicts", "0, 999, 0, 99"),
     ("keep_superseded", "'{workout}', '{{contested}}', '{2}'"),
-    ("list_conflicts", "true, null, null, 99"),
+    ("list_conflicts", "true, null, 9223372036854775807, 99"),
     ("list_deleted", "null, null, 99, 9999, 99"),
     ("list_entities", "'workout'"),
     (
