@@ -216,14 +216,17 @@ fn uses_whole_keys(name: &str, plan: &str, indexes: &BTreeMap<String, Vec<String
             && key > 1
             && key == columns.iter().filter(is_named).count();
         assert!(whole_key, "{name}: {index} by {condition}\n{plan}");
-        // An entity has many versions and losing sides.
+        // An entity has many versions and losing sides: one is looked up. The policies let nothing come before them
+        // that may leak, as coalesce may, so a bound made with it is none.
+        let filter = rest.get(1).filter(|line| line.contains("Filter:"));
+        let sifts = |what: &str| filter.is_some_and(|filter| filter.contains(what));
         let many = ["entity_versions", "losing_sides"];
-        let is_sifted = rest.get(1).is_some_and(|filter| {
-            let which = ["(version = ", "(mutation_id = "];
-            filter.contains("Filter:") && which.iter().any(|which| filter.contains(which))
-        });
-        let is_one = !is_sifted || !many.iter().any(|many| table.starts_with(many));
-        assert!(is_one, "{name}: {index} by {condition}\n{plan}");
+        let one_of_many = many.iter().any(|many| table.starts_with(many))
+            && ["(version = ", "(mutation_id = "]
+                .iter()
+                .any(|one| sifts(one));
+        let sifted = one_of_many || sifts("COALESCE(");
+        assert!(!sifted, "{name}: {index} by {condition}\n{plan}");
     }
 }
 
