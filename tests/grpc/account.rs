@@ -298,6 +298,7 @@ async fn pages_of_an_export_meet_without_a_gap_or_a_double() {
     let counted = counts(&expected);
     assert_eq!(counted.entities, 5_000);
     assert!(counted.old_versions > 500 && counted.losing_sides > 500);
+    assert!(counted.conflicts > 500);
     let exported = exported(&records, "mia");
     for (table, rows) in &expected {
         // Not assert_eq: nobody reads thousands of rows.

@@ -81,7 +81,7 @@ const TABLES: [&str; 8] = [
     "accounts",
 ];
 
-/// Statements that read pages, and the index in whose order they do: they stop where the page ends.
+/// Statements that go on step by step, and the index in whose order they read: they stop where the step ends.
 const PAGES: [(&str, &str); 9] = [
     ("list_scopes", "scopes_pkey"),
     ("measure_conflicts", "conflicts_opened_at_idx"),
@@ -319,7 +319,7 @@ async fn functions_use_whole_keys(known: &str, database: &TestDatabase) {
 }
 
 #[tokio::test]
-async fn retention_reads_a_page_in_the_order_of_an_index_and_no_further() {
+async fn what_goes_on_step_by_step_reads_in_the_order_of_an_index_and_no_further() {
     for (known, steps) in STATES {
         let database = database(steps).await;
         let client = confined(&database).await;
